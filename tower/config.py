@@ -1,0 +1,274 @@
+"""Settings: paths, limits and times, from defaults, config.yaml and TOWER_* variables, in this order.
+
+The only reader of the tower's environment and of config.yaml. Every number that the tower promises is a setting.
+"""
+
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+import yaml
+
+from tower.errors import TowerError
+
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A group of settings."""
+
+
+class Benches(_Section, frozen=True):
+    """Which containers are benches, and whose tmux server is meant there."""
+
+    name_contains: tuple[str, ...] = ("bench",)
+    user: str | None = None
+
+
+class TmuxSettings(_Section, frozen=True):
+    """The tmux server in a bench; none means the user's default one."""
+
+    socket_name: str | None = None
+    history_limit: Count = 50_000
+
+
+class Limits(_Section, frozen=True):
+    """How many there may be."""
+
+    layouts: Count = 40
+    chain_depth: Count = 15
+
+
+class Logs(_Section, frozen=True):
+    """Pane logs: bytes per file, how many older files are kept, and whether they must be on the host."""
+
+    max_bytes: Annotated[int, msgspec.Meta(ge=4096)] = 10 * 1024 * 1024
+    keep: Annotated[int, msgspec.Meta(ge=0, le=100)] = 3
+    require_host_path: bool = True
+
+
+class Times(_Section, frozen=True):
+    """Times in seconds."""
+
+    stage: Seconds = 30.0
+    settle: Seconds = 1.0
+    retry_delays: tuple[Seconds, ...] = (1.0, 2.0)
+    look: Seconds = 2.0
+    sweep_every: Seconds = 60.0
+    sweep_after: Seconds = 300.0
+    reconcile_every: Seconds = 60.0
+    remove_answer: Seconds = 60.0
+    look_at_start: Seconds = 5.0
+    scan: Seconds = 30.0
+    login_path: Seconds = 5.0
+    session_check: Seconds = 10.0
+    database: Seconds = 30.0
+
+
+class Workers(_Section, frozen=True):
+    """The worker processes under supervisord and the threads of each."""
+
+    processes: Count = 2
+    threads: Count = 16
+
+
+class _File(_Section, frozen=True):
+    """What config.yaml may hold."""
+
+    benches: Benches = Benches()
+    tmux: TmuxSettings = TmuxSettings()
+    limits: Limits = Limits()
+    logs: Logs = Logs()
+    times: Times = Times()
+    workers: Workers = Workers()
+    env_file: str | None = None
+
+
+class ConfigError(TowerError):
+    """config.yaml or a TOWER_* variable is wrong; says where, and what is allowed."""
+
+
+class Settings(msgspec.Struct, frozen=True, dict=True, kw_only=True):
+    """Everything that can be set, once and for all for a process."""
+
+    config_dir: Path
+    state_dir: Path
+    socket_path: Path
+    benches: Benches = Benches()
+    tmux: TmuxSettings = TmuxSettings()
+    limits: Limits = Limits()
+    logs: Logs = Logs()
+    times: Times = Times()
+    workers: Workers = Workers()
+    env_file: Path | None = None
+    warning: str | None = None
+    """What is wrong with config.yaml, when these are the last good values instead of its own."""
+
+    @cached_property
+    def database_path(self) -> Path:
+        """The state database."""
+        return self.state_dir / "state.sqlite3"
+
+    @cached_property
+    def queue_path(self) -> Path:
+        """The queue database."""
+        return self.state_dir / "queue.sqlite3"
+
+    @cached_property
+    def events_path(self) -> Path:
+        """The projected event log."""
+        return self.state_dir / "events.jsonl"
+
+    @cached_property
+    def run_dir(self) -> Path:
+        """Locks, wake-up sockets and what else belongs to running processes."""
+        return self.state_dir / "run"
+
+    @cached_property
+    def pane_logs_dir(self) -> Path:
+        """The directory that benches mount; a folder in it for each bench."""
+        return self.state_dir / "logs"
+
+    @cached_property
+    def process_logs_dir(self) -> Path:
+        """The logs of the tower's own processes."""
+        return self.state_dir / "log"
+
+    @cached_property
+    def config_path(self) -> Path:
+        """config.yaml."""
+        return self.config_dir / "config.yaml"
+
+    @cached_property
+    def last_good_path(self) -> Path:
+        """The config.yaml with which the tower was last started."""
+        return self.run_dir / "config.last-good.yaml"
+
+
+SECTIONS: Final = ("benches", "tmux", "limits", "logs", "times", "workers")
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings as config.yaml and the environment have them now.
+
+    Raises ConfigError with file, key and what is allowed.
+    """
+    env = os.environ if environ is None else environ
+    paths = _paths(env)
+    file = paths["config_dir"] / "config.yaml"
+    return _settings(_parse(file, _read(file)), env, paths)
+
+
+def load_last_good(environ: Mapping[str, str] | None = None) -> Settings:
+    """As `load`; where config.yaml is broken, the values of the last start, with the fault in `warning`.
+
+    Raises ConfigError only where a TOWER_* variable is wrong.
+    """
+    env = os.environ if environ is None else environ
+    try:
+        return load(env)
+    except ConfigError as error:
+        paths = _paths(env)
+        kept = paths["state_dir"] / "run" / "config.last-good.yaml"
+        try:
+            values = _parse(kept, _read(kept))
+        except ConfigError:
+            values = _File()
+        return msgspec.structs.replace(_settings(values, env, paths), warning=str(error))
+
+
+def remember(settings: Settings) -> None:
+    """Keep the present config.yaml as the last good one."""
+    settings.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    settings.last_good_path.write_text(_read(settings.config_path), "utf-8")
+
+
+def make_state_dirs(settings: Settings) -> None:
+    """Make the state directory and those below it, closed to everybody else.
+
+    Raises ConfigError when it cannot be written.
+    """
+    try:
+        for folder in (settings.state_dir, settings.run_dir, settings.process_logs_dir):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        settings.pane_logs_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=settings.run_dir).close()
+    except OSError as error:
+        raise ConfigError(
+            f"the state directory {settings.state_dir} cannot be written ({error.strerror});"
+            " make it writable and free some space, or set TOWER_STATE_DIR to another"
+        ) from error
+
+
+def _paths(env: Mapping[str, str]) -> dict[str, Any]:
+    home = Path(env.get("HOME") or Path.home())
+    config = env.get("TOWER_CONFIG_DIR") or _xdg(env, "XDG_CONFIG_HOME", home / ".config")
+    state = env.get("TOWER_STATE_DIR") or _xdg(env, "XDG_STATE_HOME", home / ".local/state")
+    state_dir = Path(state).absolute()
+    socket_path = Path(env.get("TOWER_SOCKET") or state_dir / "agenttowerd.sock").absolute()
+    return {"config_dir": Path(config).absolute(), "state_dir": state_dir, "socket_path": socket_path}
+
+
+def _xdg(env: Mapping[str, str], name: str, default: Path) -> Path:
+    return Path(env.get(name) or default) / "opensoft" / "agenttower"
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}") from error
+
+
+def _parse(file: Path, text: str) -> _File:
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
+    try:
+        return msgspec.convert({} if raw is None else raw, _File)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{file}: {_explain(error)}") from error
+
+
+def _explain(error: msgspec.ValidationError) -> str:
+    text = str(error)
+    unknown = re.search(r"unknown field `([^`]*)`(?: - at `\$\.?([^`]*)`)?", text)
+    if not unknown:
+        return text
+    section = unknown[2] or ""
+    struct = type(getattr(_File(), section)) if section in SECTIONS else _File
+    allowed = ", ".join(struct.__struct_fields__)
+    return f"unknown key `{section + '.' if section else ''}{unknown[1]}`; allowed are: {allowed}"
+
+
+def _settings(file: _File, env: Mapping[str, str], paths: dict[str, Any]) -> Settings:
+    sections: dict[str, Any] = {name: _overridden(name, getattr(file, name), env) for name in SECTIONS}
+    env_file = env.get("TOWER_ENV_FILE") or file.env_file
+    path = Path(env_file).expanduser() if env_file else None
+    if path and not path.is_absolute():
+        path = paths["config_dir"] / path
+    return Settings(env_file=path, **paths, **sections)
+
+
+def _overridden(section: str, values: _Section, env: Mapping[str, str]) -> _Section:
+    found: dict[str, Any] = {}
+    for key in values.__struct_fields__:
+        name = f"TOWER_{section}_{key}".upper()
+        if name in env:
+            found[key] = yaml.safe_load(env[name])
+    if not found:
+        return values
+    try:
+        return msgspec.convert(msgspec.to_builtins(values) | found, type(values))
+    except msgspec.ValidationError as error:
+        names = ", ".join(f"TOWER_{section}_{key}".upper() for key in found)
+        raise ConfigError(f"{names}: {error}") from error
