@@ -1,0 +1,142 @@
+"""The huey instance and its blocking storage.
+
+The queue carries job ids and may lose any of them: the ledger (tower.jobs) is the truth. Messages stand in SQLite;
+each worker process has a bell, a FIFO, and whoever enqueues rings all bells. A byte in a FIFO wakes exactly one of
+the threads that read it (pipe(7)), so idle workers cost nothing and a job reaches one within milliseconds.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from huey import Huey
+from huey.storage import SqliteStorage
+
+from tower.config import Settings, load_last_good
+from tower.names import new_id
+
+
+class Bells:
+    """The bells of all living worker processes, in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def hang(self) -> int:
+        """A bell for this process, for its life; returns what its threads read from.
+
+        It is read before it hangs where others ring: they take down one that nobody reads.
+        """
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        name = f"{os.getpid()}-{new_id()[:8]}"
+        unhung = self._folder.with_name(f"bell-{name}")
+        os.mkfifo(unhung, 0o600)
+        handle = os.open(unhung, os.O_RDWR | os.O_CLOEXEC)
+        unhung.rename(self._folder / name)
+        return handle
+
+    def ring(self) -> None:
+        """Wake one thread of each worker process; the bells of dead processes are taken down."""
+        for path in self._paths():
+            _ring(path)
+
+    def _paths(self) -> Iterator[Path]:
+        try:
+            yield from list(self._folder.iterdir())
+        except FileNotFoundError:
+            return
+
+
+def _ring(path: Path) -> None:
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    except OSError:  # ENXIO: nobody reads it any more, fifo(7)
+        if stat.S_ISFIFO(path.lstat().st_mode):
+            path.unlink(missing_ok=True)
+        return
+    try:
+        os.write(handle, b"!")
+    except BlockingIOError:
+        pass
+    finally:
+        os.close(handle)
+
+
+class WakingStorage(SqliteStorage):  # type: ignore[misc]
+    """SQLite storage whose `dequeue` waits for a bell instead of polling.
+
+    The database is made at its first use, and again where it was deleted meanwhile.
+    """
+
+    blocking = True
+
+    def __init__(self, name: str = "tower", **kwargs: Any) -> None:
+        self.bells = Bells(kwargs.pop("bells"))
+        self._bell: int | None = None
+        self._inode = 0
+        super().__init__(name, fsync=False, cache_mb=1, create_tables=False, **kwargs)
+
+    def listen(self) -> None:
+        """This process runs tasks: hang its bell."""
+        self._bell = self.bells.hang()
+
+    def wake_all(self, threads: int) -> None:
+        """Wake every thread of this process that waits."""
+        if self._bell is not None:
+            os.write(self._bell, b"!" * threads)
+
+    def enqueue(self, data: bytes, priority: float | None = None) -> None:
+        """As in huey, and ring."""
+        self._make_sure_it_is_there()
+        super().enqueue(data, priority)
+        self.bells.ring()
+
+    def dequeue(self) -> bytes | None:
+        """The next message; waits for a bell where there is none, and may return none after it."""
+        self._make_sure_it_is_there()
+        message: bytes | None = super().dequeue()
+        if message is None and self._bell is not None:
+            os.read(self._bell, 1)
+            message = super().dequeue()
+        return message
+
+    def read_schedule(self, ts: datetime) -> list[bytes]:
+        """As in huey."""
+        self._make_sure_it_is_there()
+        due: list[bytes] = super().read_schedule(ts)
+        return due
+
+    def _make_sure_it_is_there(self) -> None:
+        if self._inode == 0 or _inode_of(self.filename) != self._inode:
+            self.close()
+            os.close(os.open(self.filename, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self.initialize_schema()
+            self._inode = _inode_of(self.filename)
+
+
+def _inode_of(path: str) -> int:
+    try:
+        return Path(path).stat().st_ino
+    except FileNotFoundError:
+        return 0
+
+
+def _make(settings: Settings) -> Huey:
+    return Huey(
+        "tower",
+        results=False,
+        storage_class=WakingStorage,
+        filename=str(settings.queue_path),
+        bells=settings.run_dir / "bells",
+    )
+
+
+settings = load_last_good()
+"""The settings of this process: tasks are made when this module is imported."""
+
+huey = _make(settings)

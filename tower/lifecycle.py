@@ -1,0 +1,400 @@
+"""Create, remove and recreate: what may happen, and the rows that make it happen.
+
+Everything that a request may conflict with is checked again inside the transaction that writes, so that two requests
+at the same moment cannot both pass. A refused request has written nothing. After its commit a worker is woken.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from time import monotonic
+
+from tower import benches, catalog, clock, errors, events, faults, jobs, models, names, panes, states
+from tower.benches import registry
+from tower.catalog import PlannedPane, Profile, Template
+from tower.config import Settings
+from tower.models import Agent, Bench, Layout, Pane
+from tower.reach import tmux_in
+
+
+@dataclass(frozen=True)
+class CreateLayout:
+    """What a create asks for; `container_id` may be a name or a prefix."""
+
+    container_id: str
+    template_name: str
+    tmux_session_name: str
+    launch_command_overrides: Mapping[str, str]
+    idempotency_key: str | None
+    label_prefix: str | None
+
+
+@dataclass(frozen=True)
+class Created:
+    """A layout that was accepted, now or by an earlier request with the same key."""
+
+    layout_id: str
+    replay: bool
+
+
+@dataclass(frozen=True)
+class Recreated:
+    """The successor of a pane, made now or by an earlier request with the same key."""
+
+    pane_id: str
+    replay: bool
+
+
+@dataclass(frozen=True)
+class _Command:
+    """A launch command as a job stores it: the names of its env keys, never their values."""
+
+    ref: str | None
+    argv: tuple[str, ...]
+    working_dir: str | None
+    env_keys: tuple[str, ...]
+
+
+def create_layout(settings: Settings, request: CreateLayout, *, may_refresh: bool) -> Created:
+    """Accept a layout: its rows, markers and job are durable when this returns. Looks into the bench once.
+
+    Raises the errors of create; nothing is written then.
+    """
+    bench = registry.resolve(settings, request.container_id, may_refresh=may_refresh)
+    if replayed := _replay(bench.container_id, request.idempotency_key):
+        return replayed
+    template, planned = _plan(settings, request)
+    commands = [_command(settings, pane.launch_command_ref) for pane in planned]
+    running = registry.require_active(settings, bench)
+    taken = _session_exists(settings, running, request.tmux_session_name)
+    with models.writing():
+        if replayed := _replay(bench.container_id, request.idempotency_key):
+            return replayed
+        labels = [pane.label for pane in planned]
+        _check_layout(settings, bench.container_id, request.tmux_session_name, labels, taken=taken)
+        layout, job_id = _insert_layout(bench, request, template, planned, commands)
+        faults.point("accept.before_commit")
+    faults.point("accept.after_commit")
+    jobs.wake(job_id)
+    return Created(layout.layout_id, replay=False)
+
+
+def _replay(container_id: str, key: str | None) -> Created | None:
+    if key is None:
+        return None
+    models.connect()
+    known = Layout.get_or_none((Layout.container_id == container_id) & (Layout.idempotency_key == key))
+    return Created(known.layout_id, replay=True) if known else None
+
+
+def _plan(settings: Settings, request: CreateLayout) -> tuple[Template, Sequence[PlannedPane]]:
+    known = catalog.load(settings)
+    names.check_session_name(request.tmux_session_name)
+    template = known.template(request.template_name)
+    planned = catalog.plan_panes(
+        template,
+        known,
+        request.tmux_session_name,
+        request.label_prefix,
+        request.launch_command_overrides,
+    )
+    return template, planned
+
+
+def _command(settings: Settings, ref: str | None) -> _Command:
+    if ref is None:
+        return _Command(None, (), None, ())
+    profile: Profile = catalog.load(settings).profile(ref)
+    try:
+        catalog.expand_env(profile, settings)
+    except catalog.MissingVariable as error:
+        raise errors.ValidationFailed(f"launch profile {ref}", error.message.rstrip(".")) from error
+    return _Command(ref, tuple(profile.command), profile.working_dir, tuple(profile.env))
+
+
+def _check_layout(settings: Settings, container_id: str, session: str, labels: Iterable[str], *, taken: bool) -> None:
+    """Raise what a new layout conflicts with; `taken` when tmux has a session of that name."""
+    holder = Layout.get_or_none(
+        (Layout.container_id == container_id)
+        & (Layout.tmux_session_name == session)
+        & (Layout.state != states.REMOVED)
+    )
+    if holder or taken:
+        raise errors.ManagedSessionNameConflict(container_id, session)
+    _check_labels(container_id, labels)
+    count = len(models.pick(Layout, ("1",), state=states.UNREMOVED))
+    if count >= settings.limits.layouts:
+        raise errors.ManagedLayoutCapacityExceeded(count, settings.limits.layouts)
+
+
+def _check_labels(container_id: str, labels: Iterable[str]) -> None:
+    query = Pane.select(Pane.label, Pane.layout_id).where(
+        (Pane.container_id == container_id) & Pane.label.in_(list(labels)) & Pane.state.in_(states.LIVE)
+    )
+    holder = query.first()
+    if holder:
+        layout = Layout.get(Layout.layout_id == holder.layout_id)
+        raise errors.ManagedPaneLabelConflict(
+            container_id, holder.label, f"layout {layout.tmux_session_name} ({layout.layout_id})"
+        )
+
+
+def _session_exists(settings: Settings, bench: benches.Bench, session: str) -> bool:
+    """Whether tmux has it. It is judged in the transaction only: it may be that of a request that came first."""
+    return tmux_in(settings, bench).session_exists(session, monotonic() + settings.times.session_check)
+
+
+def _insert_layout(
+    bench: Bench,
+    request: CreateLayout,
+    template: Template,
+    planned: Sequence[PlannedPane],
+    commands: Sequence[_Command],
+) -> tuple[Layout, int]:
+    now = clock.now()
+    layout = Layout.create(
+        layout_id=names.new_id(),
+        container_id=bench.container_id,
+        template_name=request.template_name,
+        arrangement=template.arrangement,
+        tmux_session_name=request.tmux_session_name,
+        state=states.CREATING,
+        intended_pane_count=len(planned),
+        idempotency_key=request.idempotency_key,
+        recovery_epoch=bench.epoch,
+        created_at=now,
+        updated_at=now,
+    )
+    created = events.LayoutCreated(
+        template_name=request.template_name,
+        container_id=bench.container_id,
+        intended_pane_count=len(planned),
+    )
+    about = {"container_id": bench.container_id, "layout_id": layout.layout_id}
+    events.record(created, actor=events.OPERATOR, **about)
+    changed = events.LayoutStateChanged(prev_state=None, new_state=states.CREATING)
+    events.record(changed, actor=events.OPERATOR, **about)
+    token = request.idempotency_key
+    ids = [_insert_pane(layout, pane, command, token) for pane, command in zip(planned, commands, strict=True)]
+    return layout, jobs.submit(jobs.SPAWN, bench.container_id, layout_id=layout.layout_id, pane_ids=ids)
+
+
+def _insert_pane(layout: Layout, planned: PlannedPane, command: _Command, token: str | None) -> str:
+    pane = panes.create(
+        layout,
+        events.OPERATOR,
+        pane_id=names.new_id(),
+        slot=planned.slot,
+        role=planned.role,
+        capability=planned.capability,
+        label=planned.label,
+        pending_marker_token=token or names.new_id(),
+        **_columns(command),
+    )
+    return str(pane.pane_id)
+
+
+def _columns(command: _Command) -> dict[str, object]:
+    return {
+        "launch_command_ref": command.ref,
+        "argv": list(command.argv),
+        "working_dir": command.working_dir,
+        "env_keys": list(command.env_keys),
+    }
+
+
+def remove_pane(pane_id: str) -> int | None:
+    """Accept the removal of a pane; returns its job, None where it is removed already.
+
+    Raises ManagedPaneNotFound, ManagedPaneProtectedAdopted, ManagedPaneIllegalTransition.
+    """
+    with models.writing():
+        pane = find_pane(pane_id)
+        if pane.state == states.REMOVED:
+            return None
+        if pane.state == states.CREATING:
+            raise errors.ManagedPaneIllegalTransition(pane_id, pane.state, "remove")
+        job_id = jobs.submit(
+            jobs.REMOVE, pane.container_id, layout_id=pane.layout_id, pane_id=pane_id, pane_ids=[pane_id]
+        )
+        faults.point("accept.before_commit")
+    faults.point("accept.after_commit")
+    jobs.wake(job_id)
+    return job_id
+
+
+def remove_layout(layout_id: str) -> int | None:
+    """Accept the removal of every pane of a layout; returns its job, None where it is removed already.
+
+    Raises ManagedLayoutNotFound. Which panes there are is looked at again when the job runs.
+    """
+    with models.writing():
+        layout = find_layout(layout_id)
+        if layout.state == states.REMOVED:
+            return None
+        ids = [pane.pane_id for pane in _newest(layout_id) if pane.state != states.REMOVED]
+        job_id = jobs.submit(jobs.REMOVE, layout.container_id, layout_id=layout_id, pane_ids=ids)
+        faults.point("accept.before_commit")
+    faults.point("accept.after_commit")
+    jobs.wake(job_id)
+    return job_id
+
+
+def recreate_pane(
+    settings: Settings, predecessor_pane_id: str, launch_command_override: str | None, idempotency_key: str | None
+) -> Recreated:
+    """Accept a successor of a removed or failed pane.
+
+    Raises the errors of recreate; nothing is written then.
+    """
+    models.connect()
+    predecessor = find_pane(predecessor_pane_id)
+    if replayed := _replay_recreate(predecessor_pane_id, idempotency_key):
+        return replayed
+    _check_source(settings, predecessor)
+    command = _command_again(settings, predecessor, launch_command_override)
+    taken = _look_into_bench(settings, predecessor.layout_id)
+    with models.writing():
+        if replayed := _replay_recreate(predecessor_pane_id, idempotency_key):
+            return replayed
+        predecessor = find_pane(predecessor_pane_id)
+        _check_source(settings, predecessor)
+        layout = _check_place(settings, predecessor.layout_id, [predecessor.label], taken=taken)
+        pane_id = _insert_successor(layout, predecessor, command, idempotency_key)
+        job_id = _submit_recreate(layout, [pane_id])
+        faults.point("accept.before_commit")
+    faults.point("accept.after_commit")
+    jobs.wake(job_id)
+    return Recreated(pane_id, replay=False)
+
+
+def recreate_layout(settings: Settings, layout_id: str) -> list[str]:
+    """Accept successors for every slot of a layout whose newest pane is removed or failed; returns their ids.
+
+    Raises the errors of recreate; nothing is written then. Slots that live are left alone.
+    """
+    models.connect()
+    find_layout(layout_id)
+    sources = _dead(layout_id)
+    if not sources:
+        return []
+    for source in sources:
+        _check_source(settings, source)
+    commands = {source.pane_id: _command_again(settings, source, None) for source in sources}
+    taken = _look_into_bench(settings, layout_id)
+    with models.writing():
+        sources = [source for source in _dead(layout_id) if source.pane_id in commands]
+        if not sources:
+            return []
+        for source in sources:
+            _check_source(settings, source)
+        layout = _check_place(settings, layout_id, [source.label for source in sources], taken=taken)
+        ids = [_insert_successor(layout, source, commands[source.pane_id], None) for source in sources]
+        job_id = _submit_recreate(layout, ids)
+        faults.point("accept.before_commit")
+    faults.point("accept.after_commit")
+    jobs.wake(job_id)
+    return ids
+
+
+def _submit_recreate(layout: Layout, pane_ids: Sequence[str]) -> int:
+    panes.derive(layout.layout_id, events.OPERATOR)
+    return jobs.submit(jobs.RECREATE, layout.container_id, layout_id=layout.layout_id, pane_ids=pane_ids)
+
+
+def _replay_recreate(predecessor_id: str, key: str | None) -> Recreated | None:
+    if key is None:
+        return None
+    known = Pane.get_or_none((Pane.predecessor_id == predecessor_id) & (Pane.idempotency_key == key))
+    return Recreated(known.pane_id, replay=True) if known else None
+
+
+def _check_source(settings: Settings, predecessor: Pane) -> None:
+    successor = Pane.get_or_none(
+        (Pane.predecessor_id == predecessor.pane_id) & Pane.state.in_(states.LIVE)
+    )
+    if successor:
+        raise errors.ManagedPaneConcurrentRecreate(predecessor.pane_id, successor.pane_id)
+    if predecessor.state not in (states.REMOVED, states.FAILED) or not predecessor.newest:
+        raise errors.ManagedPaneIllegalRecreateSource(predecessor.pane_id, predecessor.state)
+    if predecessor.chain_depth >= settings.limits.chain_depth:
+        raise errors.ManagedPaneRecreateChainTooDeep(
+            predecessor.pane_id, predecessor.chain_depth, settings.limits.chain_depth + 1
+        )
+
+
+def _command_again(settings: Settings, predecessor: Pane, override: str | None) -> _Command:
+    return _command(settings, override or predecessor.launch_command_ref)
+
+
+def _look_into_bench(settings: Settings, layout_id: str) -> bool:
+    """Whether tmux has a session of the name of a layout that was removed; raises unless its bench is active."""
+    layout = find_layout(layout_id)
+    bench = registry.resolve(settings, layout.container_id, may_refresh=False)
+    running = registry.require_active(settings, bench)
+    return layout.state == states.REMOVED and _session_exists(settings, running, layout.tmux_session_name)
+
+
+def _check_place(settings: Settings, layout_id: str, labels: Sequence[str], *, taken: bool) -> Layout:
+    """The layout, after the checks of create that a recreate needs: all of them once it was removed."""
+    layout = find_layout(layout_id)
+    if layout.state == states.REMOVED:
+        _check_layout(settings, layout.container_id, layout.tmux_session_name, labels, taken=taken)
+    else:
+        _check_labels(layout.container_id, labels)
+    return layout
+
+
+def _insert_successor(layout: Layout, predecessor: Pane, command: _Command, key: str | None) -> str:
+    pane = panes.create(
+        layout,
+        events.OPERATOR,
+        pane_id=names.new_id(),
+        slot=predecessor.slot,
+        role=predecessor.role,
+        capability=predecessor.capability,
+        label=predecessor.label,
+        predecessor_id=predecessor.pane_id,
+        chain_depth=predecessor.chain_depth + 1,
+        idempotency_key=key,
+        pending_marker_token=key or names.new_id(),
+        **_columns(command),
+    )
+    return str(pane.pane_id)
+
+
+def _dead(layout_id: str) -> list[Pane]:
+    return [pane for pane in _newest(layout_id) if pane.state in (states.REMOVED, states.FAILED)]
+
+
+def _newest(layout_id: str) -> list[Pane]:
+    return list(
+        Pane.select()
+        .where((Pane.layout_id == layout_id) & (Pane.newest == True))  # noqa: E712 - SQL
+        .order_by(Pane.slot)
+    )
+
+
+def find_pane(pane_id: str) -> Pane:
+    """The managed pane of that id.
+
+    Raises ManagedPaneProtectedAdopted for an adopted agent's id, ManagedPaneNotFound for any other.
+    """
+    models.connect()
+    pane = Pane.get_or_none(Pane.pane_id == pane_id)
+    if pane is None:
+        if Agent.select().where((Agent.agent_id == pane_id) & (Agent.origin == "adopted")).exists():
+            raise errors.ManagedPaneProtectedAdopted(pane_id)
+        raise errors.ManagedPaneNotFound(pane_id)
+    return pane
+
+
+def find_layout(layout_id: str) -> Layout:
+    """The layout of that id.
+
+    Raises ManagedLayoutNotFound.
+    """
+    models.connect()
+    layout = Layout.get_or_none(Layout.layout_id == layout_id)
+    if layout is None:
+        raise errors.ManagedLayoutNotFound(layout_id)
+    return layout

@@ -1,0 +1,273 @@
+"""Reconcile, sweep and the look at start: what tmux has against what the rows say.
+
+A look changes nothing where it learned nothing: a paused bench or a silent engine leaves everything as it was, and
+`observed_at` shows how old the knowledge is. Every pane that an unfinished job names is left to that job.
+"""
+
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tower import clock, errors, events, faults, jobs, models, panes, seen, stages, states
+from tower.benches import registry
+from tower.config import Settings
+from tower.models import Bench, Layout, Pane
+from tower.panes import Fault
+from tower.reach import tmux_of
+from tower.tmux import Listing, Remains, SeenPane, Tmux
+from tower.work import Work, by_tower_id, container_gone
+
+log = logging.getLogger(__name__)
+
+_GONE = Fault(states.RECOVERY_REATTACH, "The tmux pane is gone; bring it back with `tower layout recreate`.")
+_LOG_LOST = Fault(states.LOG_ATTACH, "The pane's output is no longer logged; remove and recreate the pane.")
+_SWEPT = "Nothing has worked on this pane for minutes; bring it back with `tower layout recreate`."
+
+
+@dataclass
+class Look:
+    """One look at a bench: the rows that it may judge, and what tmux has of them."""
+
+    container_id: str
+    rows: list[Pane]
+    listing: Listing
+    seen: dict[str, SeenPane]
+    output: dict[str, str] = field(default_factory=dict)
+    changed: bool = False
+
+
+def reconcile(work: Work) -> None:
+    """Bring the rows of a bench in line with its tmux, and kill what should not be there any more."""
+    look = _look(work.claim.job.container_id, work.tmux, work.deadline)
+    killed = _kill_orphans(work, look.listing) if look else []
+    with work.claim.writing():
+        if look:
+            _apply(look)
+        for orphan, row in killed:
+            panes.record(row, events.PaneOrphanKilled(tmux_pane_id=orphan.tmux_pane_id))
+        if killed or (look and look.changed):
+            work.claim.settle(jobs.DONE)
+        else:
+            work.claim.forget()
+
+
+def look_at_start(settings: Settings) -> None:
+    """Look at every bench, all at once, for `times.look_at_start` seconds in all; what is late is left to reconcile."""
+    deadline = time.monotonic() + settings.times.look_at_start
+    registry.refresh(settings, deadline)
+    registry.begin_epoch()
+    benches = sorted({str(bench.container_id) for bench in Bench.select(Bench.container_id)} & _watched())
+    if not benches:
+        return
+    pool = ThreadPoolExecutor(max_workers=min(32, len(benches)), thread_name_prefix="look")
+    looks = [pool.submit(_look_once, settings, container_id, deadline) for container_id in benches]
+    wait(looks, timeout=max(0.0, deadline - time.monotonic()))
+    pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _watched() -> set[str]:
+    """The benches with panes that are not removed."""
+    rows = Pane.select(Pane.container_id).where(Pane.state != states.REMOVED).distinct()
+    return {str(row.container_id) for row in rows}
+
+
+def _look_once(settings: Settings, container_id: str, deadline: float) -> None:
+    try:
+        look = _look(container_id, tmux_of(settings, container_id), deadline)
+        if look:
+            with models.writing():
+                _apply(look)
+    except errors.TowerError as error:
+        log.warning("bench %s could not be looked at: %s", container_id, error.message)
+    except models.DatabaseError:
+        log.exception("bench %s could not be looked at", container_id)
+    finally:
+        models.db.close()
+
+
+def _look(container_id: str, tmux: Tmux, deadline: float) -> Look | None:
+    """What there is; None where nothing could be learned."""
+    rows = _judged(container_id)
+    try:
+        listing = tmux.settle(deadline)
+    except errors.TowerError as error:
+        if isinstance(error, errors.WireError) and container_gone(error):
+            return Look(container_id, rows, Listing.empty(), {})
+        log.info("bench %s was not looked at: %s", container_id, error.message)
+        return None
+    look = Look(container_id, rows, listing, by_tower_id(listing, models.instance()))
+    look.output = _last_words(tmux, look, deadline)
+    return look
+
+
+def _judged(container_id: str) -> list[Pane]:
+    """The panes of a bench that are not removed and that no unfinished job names."""
+    models.connect()
+    named = jobs.named_by_unfinished(container_id)
+    rows = Pane.select().where((Pane.container_id == container_id) & (Pane.state != states.REMOVED))
+    return [row for row in rows.order_by(Pane.number) if row.pane_id not in named]
+
+
+def _last_words(tmux: Tmux, look: Look, deadline: float) -> dict[str, str]:
+    """The last output of the panes that died since they were last looked at."""
+    died = [
+        look.seen[row.pane_id].tmux_pane_id
+        for row in look.rows
+        if row.pane_id in look.seen and look.seen[row.pane_id].dead and row.exited_at is None
+    ]
+    return tmux.capture(died, deadline) if died else {}
+
+
+def _apply(look: Look) -> None:
+    """Write what a look found; inside `writing()`."""
+    named = jobs.named_by_unfinished(look.container_id)
+    for row in look.rows:
+        if row.pane_id not in named:
+            _judge(look, row)
+    _announce(look, named)
+    seen.record(look.container_id, look.listing)
+
+
+def _judge(look: Look, row: Pane) -> None:
+    there = look.seen.get(row.pane_id)
+    if there is None:
+        if row.state in (states.READY, states.DEGRADED):
+            look.changed |= panes.move(row.pane_id, states.FAILED, fault=_GONE, log_attached=False)
+        return
+    if row.state == states.CREATING:
+        return
+    panes.seen_well(row)
+    models.update(Pane, {"pane_id": row.pane_id}, observed_at=clock.now())
+    if row.state == states.READY:
+        look.changed |= _degrade(look, row, there)
+
+
+def _degrade(look: Look, row: Pane, there: SeenPane) -> bool:
+    if there.dead:
+        elapsed = time.time() - clock.unix(row.created_at)
+        stages.note_exit(row, there, look.output.get(there.tmux_pane_id), max(0, int(elapsed * 1000)))
+        row = Pane.get(Pane.pane_id == row.pane_id)
+        fault = stages.exit_fault(row.exit_code, row.exit_signal, row.reason)
+        return panes.move(row.pane_id, states.DEGRADED, fault=fault)
+    if row.log_attached and not (there.piped and _log_exists(row)):
+        panes.record(row, events.PaneLogAttachFailed(reason=_LOG_LOST.reason))
+        return panes.move(row.pane_id, states.DEGRADED, fault=_LOG_LOST, log_attached=False)
+    return False
+
+
+def _log_exists(row: Pane) -> bool:
+    """Whether the log is where it was; one inside a container cannot be seen from here and counts as there."""
+    path = Path(row.log_path or "")
+    return path.exists() or not path.parent.exists()
+
+
+def _announce(look: Look, named: set[str]) -> None:
+    """Tell of each layout, once per start of the server or return of the bench, what was found of it."""
+    bench = Bench.get(Bench.container_id == look.container_id)
+    due = Layout.select().where(
+        (Layout.container_id == look.container_id)
+        & (Layout.state != states.REMOVED)
+        & (Layout.recovery_epoch < bench.epoch)
+    )
+    for layout in due:
+        rows = [row for row in look.rows if row.layout_id == layout.layout_id and row.newest]
+        if rows and not any(row.pane_id in named for row in rows):
+            _announce_layout(look, layout, rows)
+            Layout.update(recovery_epoch=bench.epoch).where(Layout.layout_id == layout.layout_id).execute()
+
+
+def _announce_layout(look: Look, layout: Layout, rows: list[Pane]) -> None:
+    about = {"actor": events.DAEMON, "container_id": look.container_id, "layout_id": layout.layout_id}
+    lived = [row for row in rows if row.state in (states.READY, states.DEGRADED)]
+    found = [str(row.pane_id) for row in lived if row.pane_id in look.seen]
+    lost = [str(row.pane_id) for row in lived if row.pane_id not in look.seen]
+    if found:
+        events.record(events.LayoutRecoveryReattached(reattached_pane_ids=found), **about)
+    if lost:
+        failed = events.LayoutRecoveryFailed(failed_pane_ids=lost, failed_stage=states.RECOVERY_REATTACH)
+        events.record(failed, **about)
+
+
+def _kill_orphans(work: Work, listing: Listing) -> list[tuple[SeenPane, Pane]]:
+    """Kill the tmux panes whose rows are removed or superseded, and the younger of two with one id."""
+    orphans = _orphans(listing)
+    if not orphans:
+        return []
+    faults.point("engine.orphans.before")
+    targets = [Remains(orphan.pane_id, orphan.tmux_pane_id) for orphan, _ in orphans]
+    left = {pane.tmux_pane_id for pane in work.tmux.kill(targets, work.claim.fence, work.deadline).panes}
+    faults.point("engine.orphans.after")
+    return [(orphan, row) for orphan, row in orphans if orphan.tmux_pane_id not in left]
+
+
+def _orphans(listing: Listing) -> list[tuple[SeenPane, Pane]]:
+    instance = models.instance()
+    mine = [pane for pane in listing.panes if pane.instance == instance and pane.pane_id]
+    elder = by_tower_id(listing, instance)
+    rows = {row.pane_id: row for row in Pane.select().where(Pane.pane_id.in_([pane.pane_id for pane in mine]))}
+    return [
+        (pane, rows[pane.pane_id])
+        for pane in mine
+        if pane.pane_id in rows and (_superseded(rows[pane.pane_id]) or elder[pane.pane_id] is not pane)
+    ]
+
+
+def _superseded(row: Pane) -> bool:
+    return row.state == states.REMOVED or not row.newest
+
+
+def sweep(work: Work) -> None:
+    """Fail the panes of a bench that have been creating for too long and that no unfinished job names."""
+    container_id = work.claim.job.container_id
+    stale = {row.pane_id for row in _stale(work.settings) if row.container_id == container_id}
+    try:
+        backed = set(by_tower_id(work.tmux.listing(work.deadline), models.instance())) if stale else set()
+    except errors.WireError as error:
+        if not container_gone(error):
+            raise
+        backed = set()
+    with work.claim.writing():
+        named = jobs.named_by_unfinished(container_id)
+        for pane_id in sorted(stale - named):
+            stage = states.REGISTRATION if pane_id in backed else states.PANE_CREATE
+            panes.move(pane_id, states.FAILED, fault=Fault(stage, _SWEPT))
+        work.claim.settle(jobs.DONE)
+
+
+def _stale(settings: Settings) -> list[Pane]:
+    before = clock.stamp(time.time() - settings.times.sweep_after)
+    return list(Pane.select().where((Pane.state == states.CREATING) & (Pane.created_at < before)))
+
+
+def submit_sweeps(settings: Settings) -> None:
+    """A sweep job for each bench that has panes to sweep."""
+    models.connect()
+    for container_id in sorted({str(row.container_id) for row in _stale(settings)}):
+        _submit(jobs.SWEEP, container_id)
+
+
+def submit_reconciles(settings: Settings) -> list[int]:
+    """Refresh the registry; a reconcile job for each bench that is active or has panes; returns those submitted."""
+    models.connect()
+    try:
+        registry.refresh(settings, time.monotonic() + settings.times.scan)
+    except errors.TowerError as error:
+        log.warning("the benches could not be refreshed: %s", error.message)
+    active = {str(bench.container_id) for bench in Bench.select().where(Bench.state != "inactive")}
+    submitted = [_submit(jobs.RECONCILE, container_id) for container_id in sorted(active | _watched())]
+    return [job_id for job_id in submitted if job_id is not None]
+
+
+def _submit(kind: str, container_id: str) -> int | None:
+    job_id = jobs.submit_periodic(kind, container_id)
+    if job_id is not None:
+        jobs.wake(job_id)
+    return job_id
+
+
+def give_up(claim: jobs.Claim, error: errors.TowerError) -> None:
+    """A reconcile or sweep that failed for good is over; the next one looks again."""
+    with claim.writing():
+        claim.settle(jobs.FAILED, error.message)
