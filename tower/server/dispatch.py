@@ -1,0 +1,168 @@
+"""A line in, a line out.
+
+What needs only the database is answered in the loop's thread; what writes or waits, in a thread of the pool. Errors
+become answers here and nowhere else: a `WireError` as it is, a bench that did not answer in time as the code of its
+runtime, and anything that nobody expected as `internal_error`, its cause in the log only.
+"""
+
+import errno
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from tower import models
+from tower.config import Settings
+from tower.errors import (
+    BenchTimeout,
+    DockerUnavailable,
+    InternalError,
+    MalformedRequest,
+    PayloadTooLarge,
+    TmuxUnavailable,
+    TowerError,
+    WireError,
+)
+from tower.events import Projector
+from tower.server.framing import LINE_LIMIT, TooLong, Unterminated
+from tower.server.methods import Call, Caller, Namespace, UntilJob
+from tower.server.pool import Pool
+from tower.server.requests import Refused, Understood, understand
+from tower.server.waiting import JobFailed, Waiting
+
+log = logging.getLogger(__name__)
+
+Reply = Callable[[bytes], None]
+Soon = Callable[[Callable[[], None]], None]
+
+
+class Dispatcher:
+    """Answers lines; `soon` runs a callable in the loop's thread and may be called from any."""
+
+    def __init__(self, settings: Settings, waiting: Waiting, projector: Projector, soon: Soon) -> None:
+        self._settings = settings
+        self._waiting = waiting
+        self._projector = projector
+        self._soon = soon
+        self._pool = Pool()
+
+    def begin(self, line: bytes | TooLong | Unterminated, caller: Caller | WireError, reply: Reply) -> None:
+        """Answer a line of this caller, or of one that is refused; `reply` is called once, in the loop's thread."""
+        if isinstance(caller, WireError):
+            reply(failure(None, caller))
+        elif isinstance(line, TooLong):
+            reply(failure(None, PayloadTooLarge(LINE_LIMIT, line.size)))
+        elif isinstance(line, Unterminated):
+            reply(failure(None, MalformedRequest("the stream ended before the newline")))
+        else:
+            self._ask(line, caller, reply)
+
+    def _ask(self, line: bytes, caller: Caller, reply: Reply) -> None:
+        try:
+            understood = understand(line, caller)
+        except Refused as refused:
+            reply(failure(refused.namespace, refused.error))
+            return
+        self._answer(understood, Call(self._settings, caller), reply)
+
+    def _answer(self, asked: Understood, call: Call, reply: Reply) -> None:
+        if not asked.method.waits:
+            reply(_finished(asked, lambda: asked.method.function(call, asked.request)))
+            return
+
+        def work() -> None:
+            outcome = _run(asked, lambda: asked.method.function(call, asked.request))
+            self._soon(lambda: self._settle(asked, outcome, reply))
+
+        self._pool.submit(work)
+
+    def _settle(self, asked: Understood, outcome: bytes | UntilJob, reply: Reply) -> None:
+        self._projector.nudge()
+        if isinstance(outcome, bytes):
+            reply(outcome)
+            return
+
+        def done(error: TowerError | None, ended: bool) -> None:
+            if error is not None:
+                reply(failure(asked.namespace, error))
+            else:
+                reply(_finished(asked, lambda: outcome.answer(ended)))
+
+        self._waiting.add(outcome.job_id, done)
+
+
+def _finished(asked: Understood, function: Callable[[], object]) -> bytes:
+    """The answer of a function that answers at once."""
+    outcome = _run(asked, function)
+    if isinstance(outcome, UntilJob):
+        raise TypeError(f"{asked.method.name} waits for a job and is not declared to wait")
+    return outcome
+
+
+def _run(asked: Understood, function: Callable[[], object]) -> bytes | UntilJob:
+    try:
+        result = function()
+        return result if isinstance(result, UntilJob) else _success(asked.namespace, result)
+    except Exception as error:  # noqa: BLE001 - the socket's edge: whatever it is becomes an answer
+        wire = as_wire(error)
+        if wire.code not in asked.method.codes:
+            log.error("%s does not declare %s", asked.method.name, wire.code)  # noqa: TRY400 - no fault to trace
+        return failure(asked.namespace, wire)
+
+
+def _success(namespace: Namespace, result: object) -> bytes:
+    return msgspec.json.encode({"ok": True, "result": result, **namespace.extra}) + b"\n"
+
+
+def failure(namespace: Namespace | None, error: Exception) -> bytes:
+    """The line that tells of an error."""
+    wire = error if isinstance(error, JobFailed) else as_wire(error)
+    body = {"code": wire.code, "message": wire.message, "details": wire.details}
+    extra = namespace.extra if namespace else {}
+    return msgspec.json.encode({"ok": False, "error": body, **extra}) + b"\n"
+
+
+def as_wire(error: Exception) -> WireError:
+    """What of an error goes to the wire; the rest goes to the log."""
+    if isinstance(error, WireError):
+        return error
+    if isinstance(error, BenchTimeout):
+        log.warning("%s", error)
+        unavailable = DockerUnavailable if error.engine else TmuxUnavailable
+        return unavailable(f"{error.what} did not answer in time")
+    log.error("a request failed", exc_info=error)
+    return _Hindered(_hindrance(error)) if isinstance(error, (models.DatabaseError, OSError)) else InternalError()
+
+
+class _Hindered(InternalError):
+    """An internal error whose remedy is the operator's."""
+
+    def __init__(self, remedy: str) -> None:
+        super().__init__()
+        self._remedy = remedy
+
+    def __str__(self) -> str:
+        return self._remedy
+
+
+_DISK_FULL: Final = "The disk of the tower's state directory is full; nothing was changed: free space and try again."
+_READ_ONLY: Final = (
+    "The tower's state directory cannot be written; nothing was changed: make it writable and try again."
+)
+_LOCKED: Final = (
+    "Another program holds the tower's database locked; nothing was changed: end that program and try again."
+)
+
+
+def _hindrance(error: Exception) -> str:
+    cause = error.__cause__ or error.__context__ or error
+    name = getattr(cause, "sqlite_errorname", "")
+    number = getattr(cause, "errno", None)
+    if name.startswith("SQLITE_FULL") or number == errno.ENOSPC:
+        return _DISK_FULL
+    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_IOERR")) or number in (errno.EROFS, errno.EACCES):
+        return _READ_ONLY
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return _LOCKED
+    return InternalError().message
