@@ -1,0 +1,1 @@
+"""Tests: unit (no I/O but a database), contract (the wire), integration (real tmux, both runtimes), faults."""

@@ -1,0 +1,137 @@
+"""`tower up`, `down` and `status` on the real supervisord."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.harness import Place, Tower, eventually
+from tests.spots import quick_tower
+
+
+@pytest.fixture
+def idle() -> Iterator[Tower]:
+    """A tower that was never started."""
+    made = quick_tower(DOCKER_HOST="unix:///nonexistent/docker.sock")
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def pids(tower: Tower) -> list[int]:
+    return [process["pid"] for process in tower.json("status")["processes"]]
+
+
+def test_up_and_down_again_and_again(idle: Tower) -> None:
+    assert idle.json("up")["started"] is True
+    before = pids(idle)
+    assert idle.json("up")["started"] is False
+    assert pids(idle) == before
+    idle.ready(idle.create("local"))
+    assert idle.json("down")["stopped"] is True
+    assert idle.json("down")["stopped"] is False
+    assert idle.processes() == []
+    assert len(Place(idle).panes()) == 3
+    idle.up()
+    assert idle.json("layout", "show", "alpha")["state"] == "ready"
+
+
+def test_two_at_the_same_moment_start_one(idle: Tower) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        started = list(pool.map(lambda _: idle.json("up")["started"], range(4)))
+    assert sorted(started) == [False, False, False, True]
+    assert len(idle.processes("supervisord")) == 1
+    assert len(idle.processes("serve")) == 1
+    assert len(idle.processes("work")) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("limits: {layuts: 3}", "unknown key `limits.layuts`; allowed are: layouts"),
+        ("limits: {layouts: many}", "$.limits.layouts"),
+        ("limitz: {}", "unknown key `limitz`; allowed are: benches"),
+        ("limits: [", "not YAML"),
+    ],
+)
+def test_a_wrong_configuration_touches_nothing(idle: Tower, text: str, told: str) -> None:
+    idle.write("config.yaml", text)
+    done = idle.cli("up")
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert str(idle.config / "config.yaml") in done.stderr
+    assert not idle.state.exists()
+
+
+def test_what_runs_goes_on_with_a_configuration_that_broke(idle: Tower) -> None:
+    idle.up()
+    idle.write("config.yaml", "limitz: {}")
+    assert idle.cli("up").returncode == 2
+    listed = idle.cli("layout", "list")
+    assert listed.returncode == 0
+    assert "last good values" in listed.stderr
+    assert idle.cli("doctor").returncode == 1
+    assert idle.cli("down").returncode == 0
+
+
+@pytest.mark.parametrize("name", ["supervisord", ""])
+def test_up_after_a_kill(idle: Tower, name: str) -> None:
+    idle.up()
+    idle.ready(idle.create("local"))
+    idle.kill(name)
+    assert idle.json("up")["started"] is True
+    eventually(lambda: len(idle.processes("work")) == 2)
+    assert len(idle.processes("serve")) == 1
+    assert idle.json("layout", "show", "alpha")["state"] == "ready"
+    looked = idle.cli("doctor")
+    assert looked.returncode == 0, looked.stdout
+
+
+def test_down_ends_orphans_too(idle: Tower) -> None:
+    idle.up()
+    idle.kill("supervisord")
+    assert idle.json("down")["stopped"] is True
+    eventually(lambda: not idle.processes())
+
+
+def test_a_stopped_supervisord_hangs_no_status(idle: Tower) -> None:
+    idle.up()
+    idle.kill("supervisord", signal.SIGSTOP)
+    assert idle.json("status")["processes"] == []
+    assert idle.cli("down").returncode == 0
+
+
+def test_in_the_foreground_until_down(idle: Tower) -> None:
+    words = [sys.executable, "-m", "tower", "up", "--foreground"]
+    process = subprocess.Popen(words, env=idle.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    eventually(lambda: idle.cli("layout", "list").returncode == 0)
+    assert idle.cli("up", "--foreground").returncode == 1
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+    assert idle.processes() == []
+
+
+def test_any_state_directory_will_do() -> None:
+    made = quick_tower(DOCKER_HOST="unix:///nonexistent/docker.sock")
+    try:
+        made.state = made.root / "spa ce" / "100%d%(x)s" / "é'\"$x" / ("long" * 40)
+        made.environ["TOWER_STATE_DIR"] = str(made.state)
+        assert made.json("up")["started"] is True
+        made.cli("layout", "create", "-t", "1m+2s", "-s", "deep", check=True)
+        assert len(made.json("status")["processes"]) == 3
+        assert Path(made.state, "log", "serve.log").exists()
+        assert made.json("down")["stopped"] is True
+    finally:
+        made.close()
+
+
+def test_secrets_are_in_no_command_line(idle: Tower) -> None:
+    idle.environ["MY_SECRET"] = "s3cr3t-value"
+    idle.up()
+    assert all("s3cr3t-value" not in " ".join(process.cmdline()) for process in idle.processes())
+    assert all(process.environ()["MY_SECRET"] == "s3cr3t-value" for process in idle.processes("work"))

@@ -1,0 +1,136 @@
+"""A bench that comes back: its row and its panes are right within one reconcile, and a create works at once."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import engine
+from tests.faults.audit import problems
+from tests.faults.points import Points
+from tests.harness import Container, Place, Tower, eventually
+from tests.yard import Yard
+
+PACE = {"TOWER_TIMES_SETTLE": "0.3", "TOWER_TIMES_STAGE": "8", "TOWER_TIMES_RETRY_DELAYS": "[0.2, 0.4]"}
+ENDS_AT_ONCE = ("sh", "-c", "trap 'exit 0' TERM; sleep infinity & wait")
+"""A main process that ends when the engine asks for it; sleep as process 1 would be waited for."""
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture
+def own_engine(engine_host: str) -> Iterator[Path]:
+    """An engine that a test may stop."""
+    folder = Path(tempfile.mkdtemp(prefix="te", dir="/tmp"))
+    engine.start(folder)
+    try:
+        yield folder
+    finally:
+        engine.stop(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def returning(own_engine: Path) -> Iterator[tuple[Tower, Container]]:
+    """A tower, and a container on an engine that may be stopped."""
+    host = f"unix://{own_engine}/docker.sock"
+    tower = Tower(docker_host=host, environ=PACE)
+    Points(tower)
+    yard = Yard(host)
+    try:
+        place = Container(tower, yard, command=ENDS_AT_ONCE)
+        yield tower.up(), place
+    finally:
+        tower.close()
+        engine.start(own_engine)
+        yard.close()
+
+
+def bench_state(tower: Tower, place: Place) -> str:
+    """What the registry says of a bench."""
+    return str(tower.call("app.container.detail", container_id=place.container_id)["row"]["state"])
+
+
+def state(tower: Tower, layout_id: str) -> str:
+    """The state of a layout."""
+    return str(tower.layout(layout_id)["state"])
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("stage", ["pane_create", "launch_command", "registration", "log_attach"])
+def test_an_engine_that_stops_in_the_middle_of_a_stage_and_starts(
+    returning: tuple[Tower, Container], own_engine: Path, stage: str
+) -> None:
+    tower, place = returning
+    points = Points(tower)
+    beside = tower.create("local", session="beside", label_prefix="b-")
+    tower.ready(beside)
+    points.arm(f"stage.{stage}.before_commit", "STOP")
+    layout_id = tower.create(place.container_id)
+    with points.stopped_at(f"stage.{stage}.before_commit"):
+        engine.halt(own_engine)
+    settled = tower.settled(layout_id)
+    assert settled["state"] in ("ready", "degraded", "failed")
+    later = tower.create("local", session="later", label_prefix="l-")
+    tower.ready(later)
+    assert tower.layout(beside)["state"] == "ready"
+    engine.start(own_engine)
+    place.act("start")
+    at_once = tower.create(place.container_id, session="beta", label_prefix="b-")
+    tower.ready(at_once)
+    tower.cli("container", "scan", check=True)
+    assert bench_state(tower, place) == "active"
+    assert state(tower, layout_id) == "failed"
+    tower.call("managed.layout.recreate", layout_id=layout_id)
+    tower.ready(layout_id)
+    tower.idle()
+    places = [place, Place(tower)]
+    eventually(lambda: not problems(tower, places), within=20, what=str(problems(tower, places)))
+
+
+@pytest.mark.timeout(300)
+def test_a_container_that_stops_and_starts(returning: tuple[Tower, Container]) -> None:
+    tower, place = returning
+    layout_id = tower.create(place.container_id)
+    tower.ready(layout_id)
+    place.act("stop")
+    tower.cli("container", "scan", check=True)
+    assert bench_state(tower, place) == "inactive"
+    assert state(tower, layout_id) == "failed"
+    refused = tower.ask("managed.layout.recreate", {"layout_id": layout_id})["error"]
+    assert (refused["code"], refused["details"]["container_state"]) == ("container_inactive", "exited")
+    place.act("start")
+    tower.ready(tower.create(place.container_id, session="beta", label_prefix="b-"))
+    assert bench_state(tower, place) == "active"
+    tower.call("managed.layout.recreate", layout_id=layout_id)
+    tower.ready(layout_id)
+    place.act("pause")
+    tower.cli("container", "scan", check=True)
+    assert state(tower, layout_id) == "ready"
+    refused = tower.ask(
+        "managed.layout.create",
+        {"container_id": place.container_id, "template_name": "1m+2s", "tmux_session_name": "gamma"},
+    )["error"]
+    assert (refused["code"], refused["details"]["container_state"]) == ("container_inactive", "paused")
+    place.act("unpause")
+    tower.ready(tower.create(place.container_id, session="gamma", label_prefix="g-"))
+    tower.cli("container", "scan", check=True)
+    assert state(tower, layout_id) == "ready"
+    query = "SELECT event_type FROM event WHERE layout_id = ? AND event_type LIKE '%recovery%'"
+    recovered = tower.rows(query, layout_id)
+    assert len(recovered) <= 2
+
+
+@pytest.mark.timeout(300)
+def test_a_tmux_socket_deleted_in_a_container_is_restored(returning: tuple[Tower, Container]) -> None:
+    tower, place = returning
+    layout_id = tower.create(place.container_id)
+    tower.ready(layout_id)
+    before = place.panes()
+    place.run("rm", "/tmp/tmux-1000/default")
+    tower.ready(tower.create(place.container_id, session="beta", label_prefix="b-"))
+    assert before.items() <= place.panes().items()
+    tower.cli("container", "scan", check=True)
+    assert state(tower, layout_id) == "ready"
