@@ -6,9 +6,9 @@ for everything else and told of in `Catalog.problems`; the folders are never mad
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import ClassVar, Final, TypeVar
 
 from tower import catalog_files, variables
 from tower.catalog_files import PaneSpec as PaneSpec
@@ -34,13 +34,12 @@ Named = TypeVar("Named", Template, Profile)
 
 @dataclass(frozen=True)
 class PlannedPane:
-    """A pane of a layout to be; `template_label` is its label without the prefix."""
+    """A pane of a layout to be."""
 
     slot: int
     role: str
     capability: str
     label: str
-    template_label: str
     launch_command_ref: str | None
 
 
@@ -55,24 +54,53 @@ class MissingVariable(TowerError):
         return f"{self.name} {self.fault}."
 
 
+@dataclass(eq=False)
+class BrokenTemplate(ManagedTemplateNotFound):
+    """A template of this name would be there if its file were in order."""
+
+    text: ClassVar[str] = "Template {template_name!r} cannot be used until its file is corrected: {problem}."
+    hidden: ClassVar[tuple[str, ...]] = ("problem",)
+    problem: Problem
+
+
+@dataclass(eq=False)
+class BrokenProfile(ManagedLaunchCommandNotFound):
+    """A launch profile of this name would be there if its file were in order."""
+
+    text: ClassVar[str] = "Launch profile {profile_name!r} cannot be used until its file is corrected: {problem}."
+    hidden: ClassVar[tuple[str, ...]] = ("problem",)
+    problem: Problem
+
+
 @dataclass(frozen=True)
 class Catalog:
-    """What can be named in a create, and what is wrong with the operator's files."""
+    """What can be named in a create, and what is wrong with the operator's files.
+
+    The broken ones are by the names that they would have: what they say, and what their files are called.
+    """
 
     templates: Mapping[str, Template]
     profiles: Mapping[str, Profile]
     problems: tuple[Problem, ...]
+    broken_templates: Mapping[str, Problem] = field(default_factory=dict)
+    broken_profiles: Mapping[str, Problem] = field(default_factory=dict)
 
     def template(self, name: str) -> Template:
         """The template of that name; raises ManagedTemplateNotFound."""
         if name not in self.templates:
-            raise ManagedTemplateNotFound(name, sorted(self.templates))
+            known = sorted(self.templates)
+            if problem := self.broken_templates.get(name):
+                raise BrokenTemplate(name, known, problem)
+            raise ManagedTemplateNotFound(name, known)
         return self.templates[name]
 
     def profile(self, name: str) -> Profile:
         """The launch profile of that name; raises ManagedLaunchCommandNotFound."""
         if name not in self.profiles:
-            raise ManagedLaunchCommandNotFound(name, sorted(self.profiles))
+            known = sorted(self.profiles)
+            if problem := self.broken_profiles.get(name):
+                raise BrokenProfile(name, known, problem)
+            raise ManagedLaunchCommandNotFound(name, known)
         return self.profiles[name]
 
 
@@ -88,14 +116,21 @@ def profile_folder(settings: Settings) -> Path:
 
 def load(settings: Settings) -> Catalog:
     """The catalog as the files are now; a problem not told before goes to the log too."""
-    templates, first = catalog_files.read_all(template_folder(settings), catalog_files.read_template)
-    profiles, second = catalog_files.read_all(profile_folder(settings), catalog_files.read_profile)
-    third = variables.read(settings.env_file)[1] if settings.env_file else []
-    problems = [*first, *second, *third]
+    found = read(settings)
+    _tell(found.problems)
+    return found
+
+
+def read(settings: Settings) -> Catalog:
+    """The catalog as the files are now; nothing goes to the log."""
+    templates, no_templates = catalog_files.read_all(template_folder(settings), catalog_files.read_template)
+    profiles, no_profiles = catalog_files.read_all(profile_folder(settings), catalog_files.read_profile)
+    lines = variables.read(settings.env_file)[1] if settings.env_file else []
+    problems = [*(error.problem for error in (*no_templates, *no_profiles)), *lines]
     known_templates = {template.name: template for template in BUILT_IN} | _by_name(templates, problems)
     known_profiles = _by_name(profiles, problems)
-    _tell(problems)
-    return Catalog(known_templates, known_profiles, tuple(problems))
+    broken = (_by_wanted_name(no_templates), _by_wanted_name(no_profiles))
+    return Catalog(known_templates, known_profiles, tuple(problems), *broken)
 
 
 def validate_template(file: Path) -> tuple[Problem, ...]:
@@ -139,7 +174,7 @@ def plan_panes(
         ref = overrides.get(f"{spec.role}:{label}", spec.default_launch_command_ref)
         if ref is not None:
             catalog.profile(ref)
-        panes.append(PlannedPane(slot, spec.role, spec.capability, (label_prefix or "") + label, label, ref))
+        panes.append(PlannedPane(slot, spec.role, spec.capability, (label_prefix or "") + label, ref))
     return tuple(panes)
 
 
@@ -154,7 +189,8 @@ def _expanded(name: str, text: str, values: variables.Values, env_file: Path | N
         value = variables.expand(text, values)
     except KeyError as error:
         file = env_file or "an env_file that config.yaml names"
-        text = f"(for {name}) is set neither in the environment of `tower up` nor in {file}; set it there"
+        remedy = "set it in that file, or for `tower up`, which reads its environment after `tower down`"
+        text = f"(for {name}) is set neither in the environment of `tower up` nor in {file}; {remedy}"
         raise MissingVariable(error.args[0], text) from None
     if fault := catalog_files.variable_fault(name, value):
         raise MissingVariable(name, fault)
@@ -170,6 +206,13 @@ def _by_name(found: Iterable[Named], problems: list[Problem]) -> dict[str, Named
             text = f"{one.name!r} is the name of {first.source.name} too, which counts; rename one of them"
             problems.append(Problem(one.source, 0, "name", text))
     return known
+
+
+def _by_wanted_name(broken: Iterable[BrokenFile]) -> dict[str, Problem]:
+    """By the name that a file gives itself, else by what the file is called."""
+    errors = list(broken)
+    stems = {error.problem.file.stem: error.problem for error in errors}
+    return stems | {error.name: error.problem for error in errors if error.name}
 
 
 def _check_labels(labels: tuple[str, ...], prefix: str) -> None:

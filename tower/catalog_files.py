@@ -150,42 +150,46 @@ def word_fault(word: str) -> str | None:
     return None if size < WORD_LIMIT else f"holds {size} bytes; the kernel takes less than {WORD_LIMIT}"
 
 
-def read_all(folder: Path, read: Callable[[Path], Parsed]) -> tuple[list[Parsed], list[Problem]]:
+def read_all(folder: Path, read: Callable[[Path], Parsed]) -> tuple[list[Parsed], list[BrokenFile]]:
     """What the *.yaml files of a folder hold, by file name, and what is wrong with the others of them."""
     found: list[Parsed] = []
-    problems: list[Problem] = []
+    broken: list[BrokenFile] = []
     try:
         files = sorted(folder.iterdir()) if folder.exists() else []
     except OSError as error:
-        return [], [Problem(folder, 0, "", f"cannot be read: {error.strerror}")]
+        return [], [_broken(folder, f"cannot be read: {error.strerror}")]
     for file in files:
         if file.suffix == ".yml":
-            problems.append(Problem(file, 0, "", "only *.yaml files are read; rename it"))
+            broken.append(_broken(file, "only *.yaml files are read; rename it"))
         elif file.suffix == ".yaml" and (file.is_fifo() or file.is_socket()):
-            problems.append(Problem(file, 0, "", "is no file"))
+            broken.append(_broken(file, "is no file"))
         elif file.suffix == ".yaml" and not file.name.startswith("."):
             result = _cached(file, read)
-            if isinstance(result, Problem):
-                problems.append(result)
+            if isinstance(result, BrokenFile):
+                broken.append(result)
             else:
                 found.append(result)
-    return found, problems
+    return found, broken
+
+
+def _broken(file: Path, text: str) -> BrokenFile:
+    return BrokenFile(Problem(file, 0, "", text))
 
 
 _known: dict[tuple[Path, str], tuple[tuple[int, ...], Any]] = {}
 
 
-def _cached(file: Path, read: Callable[[Path], Parsed]) -> Parsed | Problem:
+def _cached(file: Path, read: Callable[[Path], Parsed]) -> Parsed | BrokenFile:
     key, stamp = (file, read.__name__), _stamp(file)
     kept = _known.get(key)
     if kept and stamp and kept[0] == stamp:
-        known: Parsed | Problem = kept[1]
+        known: Parsed | BrokenFile = kept[1]
         return known
-    result: Parsed | Problem
+    result: Parsed | BrokenFile
     try:
         result = read(file)
     except BrokenFile as error:
-        result = error.problem
+        result = BrokenFile(error.problem, error.name)
     if stamp and stamp == _stamp(file):
         _known[key] = (stamp, result)
     return result

@@ -4,17 +4,18 @@ The only reader of the tower's environment and of config.yaml. Every number that
 """
 
 import os
-import re
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
-import yaml
 
+from tower import yaml_lines
 from tower.errors import TowerError
+from tower.yaml_lines import BrokenFile
 
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -161,8 +162,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     """
     env = os.environ if environ is None else environ
     paths = _paths(env)
-    file = paths["config_dir"] / "config.yaml"
-    return _settings(_parse(file, _read(file)), env, paths)
+    return _settings(_parse(paths["config_dir"] / "config.yaml"), env, paths)
 
 
 def load_last_good(environ: Mapping[str, str] | None = None) -> Settings:
@@ -177,16 +177,27 @@ def load_last_good(environ: Mapping[str, str] | None = None) -> Settings:
         paths = _paths(env)
         kept = paths["state_dir"] / "run" / "config.last-good.yaml"
         try:
-            values = _parse(kept, _read(kept))
+            values = _parse(kept)
         except ConfigError:
             values = _File()
         return msgspec.structs.replace(_settings(values, env, paths), warning=str(error))
 
 
 def remember(settings: Settings) -> None:
-    """Keep the present config.yaml as the last good one."""
+    """Keep the present config.yaml as the one with which the tower is started."""
     settings.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    settings.last_good_path.write_text(_read(settings.config_path), "utf-8")
+    try:
+        settings.last_good_path.write_bytes(settings.config_path.read_bytes())
+    except FileNotFoundError:
+        settings.last_good_path.unlink(missing_ok=True)
+
+
+def changed(settings: Settings) -> bool:
+    """Whether config.yaml says something else than at the last start; False of a broken one, which does not count."""
+    try:
+        return _parse(settings.config_path) != _parse(settings.last_good_path)
+    except ConfigError:
+        return False
 
 
 def make_state_dirs(settings: Settings) -> None:
@@ -219,35 +230,15 @@ def _xdg(env: Mapping[str, str], name: str, default: Path) -> Path:
     return Path(env.get(name) or default) / "opensoft" / "agenttower"
 
 
-def _read(file: Path) -> str:
+def _parse(file: Path) -> _File:
+    """What the file says; nothing of one that is not there or empty."""
     try:
-        return file.read_text("utf-8")
-    except FileNotFoundError:
-        return ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} cannot be read: {error}") from error
-
-
-def _parse(file: Path, text: str) -> _File:
-    try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
-    try:
-        return msgspec.convert({} if raw is None else raw, _File)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{file}: {_explain(error)}") from error
-
-
-def _explain(error: msgspec.ValidationError) -> str:
-    text = str(error)
-    unknown = re.search(r"unknown field `([^`]*)`(?: - at `\$\.?([^`]*)`)?", text)
-    if not unknown:
-        return text
-    section = unknown[2] or ""
-    struct = type(getattr(_File(), section)) if section in SECTIONS else _File
-    allowed = ", ".join(struct.__struct_fields__)
-    return f"unknown key `{section + '.' if section else ''}{unknown[1]}`; allowed are: {allowed}"
+        document = yaml_lines.parse(file)
+        return _File() if document.value is None else document.convert(_File)
+    except BrokenFile as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return _File()
+        raise ConfigError(str(error)) from error
 
 
 def _settings(file: _File, env: Mapping[str, str], paths: dict[str, Any]) -> Settings:
@@ -261,14 +252,16 @@ def _settings(file: _File, env: Mapping[str, str], paths: dict[str, Any]) -> Set
 
 def _overridden(section: str, values: _Section, env: Mapping[str, str]) -> _Section:
     found: dict[str, Any] = {}
-    for key in values.__struct_fields__:
-        name = f"TOWER_{section}_{key}".upper()
+    for field in msgspec.structs.fields(values):
+        name = f"TOWER_{section}_{field.name}".upper()
         if name in env:
-            found[key] = yaml.safe_load(env[name])
-    if not found:
-        return values
+            found[field.name] = _variable(name, env[name], field.type)
+    return msgspec.structs.replace(values, **found)
+
+
+def _variable(name: str, text: str, kind: Any) -> Any:
+    """The value of a TOWER_* variable, which is written as in config.yaml."""
     try:
-        return msgspec.convert(msgspec.to_builtins(values) | found, type(values))
-    except msgspec.ValidationError as error:
-        names = ", ".join(f"TOWER_{section}_{key}".upper() for key in found)
-        raise ConfigError(f"{names}: {error}") from error
+        return yaml_lines.document(Path(name), text).convert(kind)
+    except BrokenFile as error:
+        raise ConfigError(str(replace(error.problem, line=0))) from error

@@ -2,7 +2,7 @@
 
 Stricter than YAML itself in one thing: a key that stands twice in one mapping is a fault, where YAML keeps
 the last in silence. Times and dates stay what they look like, so that nothing but text, numbers, lists and
-mappings comes out.
+mappings comes out. A fault repeats no value of the file, for that may be a secret.
 """
 
 import re
@@ -18,6 +18,12 @@ from tower.errors import TowerError
 
 SIZE_LIMIT: Final = 1024 * 1024
 """Bytes of one file."""
+
+_MARKED: Final = re.compile(r"(alias|anchor|tag)( handle)? ['\"]|while \w+ an? (alias|anchor|tag)\b")
+"""What PyYAML says of a word after *, & or !, which is a value that was meant to be quoted."""
+
+_ODD: Final = re.compile(r"[^A-Za-z0-9_].*", re.DOTALL)
+"""From the first character on that no name of ours holds."""
 
 T = TypeVar("T")
 Place = Sequence[str | int]
@@ -39,9 +45,10 @@ class Problem:
 
 @dataclass(eq=False)
 class BrokenFile(TowerError):
-    """A YAML file cannot be used."""
+    """A YAML file cannot be used; `name` is the one that it gives itself, as far as it could be read."""
 
     problem: Problem
+    name: str = ""
 
     def __str__(self) -> str:
         return str(self.problem)
@@ -56,7 +63,7 @@ class _Loader(yaml.SafeLoader):
         seen: set[str] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                text = f"the key {key.value!r} stands twice"
+                text = f"the key {_plain(key.value)!r} stands twice"
                 raise yaml.MarkedYAMLError(problem=text, problem_mark=key.start_mark)
             seen.add(key.value if isinstance(key, yaml.ScalarNode) else "")
         return node
@@ -78,7 +85,9 @@ class Document:
 
     def broken(self, place: Place, text: str) -> BrokenFile:
         """The fault of the value at that place, to be raised."""
-        return BrokenFile(Problem(self.file, self._line(place), named(place), text))
+        name = self.value.get("name") if isinstance(self.value, dict) else None
+        problem = Problem(self.file, self._line(place), named(place), text)
+        return BrokenFile(problem, name if isinstance(name, str) else "")
 
     def convert(self, kind: type[T]) -> T:
         """The value as that type; raises BrokenFile."""
@@ -99,18 +108,21 @@ class Document:
 
 def parse(file: Path) -> Document:
     """The one document in a file; raises BrokenFile when it cannot be read or is not YAML."""
-    text = _text(file)
+    return document(file, _text(file))
+
+
+def document(file: Path, text: str) -> Document:
+    """The one document in a text, which comes from that file; raises BrokenFile when it is not YAML."""
     try:
         return _document(file, text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
-        said = error.problem or error.context or "it ends in the middle"
-        raise BrokenFile(Problem(file, line, "", f"is not YAML: {said}")) from error
+        raise BrokenFile(Problem(file, line, "", f"is not YAML: {_said(error)}")) from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         said = f"holds a character that YAML does not allow ({error.character!r})"
         raise BrokenFile(Problem(file, line, "", said)) from error
-    except (RecursionError, ValueError, TypeError) as error:
+    except (RecursionError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
         said = "is nested too deeply, or holds a value that is none"
         raise BrokenFile(Problem(file, 0, "", said)) from error
 
@@ -124,10 +136,20 @@ def _document(file: Path, text: str) -> Document:
         loader.dispose()
 
 
+def _said(error: yaml.MarkedYAMLError) -> str:
+    if _MARKED.search(f"{error.context} {error.problem}"):
+        return "a value that begins with *, & or ! means something else there; put quotes around it"
+    return error.problem or error.context or "it ends in the middle"
+
+
 def named(place: Place) -> str:
-    """A place as people write it: `panes[0].role`."""
-    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place)
+    """A place as people write it: `panes[0].role`; a key only as far as it is a name."""
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{_plain(step)}" for step in place)
     return text.removeprefix(".")
+
+
+def _plain(key: str) -> str:
+    return _ODD.sub("…", key)
 
 
 def _text(file: Path) -> str:

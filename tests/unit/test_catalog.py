@@ -139,6 +139,68 @@ BROKEN_PROFILES: list[tuple[str | bytes, int, str, str]] = [
 ]
 
 
+SECRETS = [
+    "env: {API_TOKEN: *s3cr3t}",
+    "env: {API_TOKEN: !s3cr3t x}",
+    "env: {API_TOKEN: !s3cr3t!x y}",
+    "env: {API_TOKEN: !<s3cr3t> y}",
+    "env: {A: &s3cr3t x, API_TOKEN: &s3cr3t y}",
+    'env: {"API_TOKEN=s3cr3t": x}',
+    'env: {"API_TOKEN=s3cr3t": x, "API_TOKEN=s3cr3t": y}',
+    '"API_TOKEN=s3cr3t": x',
+    "env: {API_TOKEN: !!int s3cr3t}",
+    "env: {API_TOKEN: !!bool s3cr3t}",
+    "env: {API_TOKEN: !!timestamp s3cr3t}",
+    "env: {API_TOKEN: !!binary s3cr3t}",
+    "env: {API_TOKEN: !!float s3cr3t}",
+    "env: {API_TOKEN: [s3cr3t]}",
+    "env: {API_TOKEN: {{ s3cr3t }}}",
+    "env: {API_TOKEN: 's3cr3t}",
+    "env: {API_TOKEN: %s3cr3t}",
+    "env: {API_TOKEN: @s3cr3t}",
+    "env: API_TOKEN=s3cr3t",
+    "env: {API_TOKEN: *s3cr3t!x}",
+    "env: {TMUX: s3cr3t}",
+]
+
+
+@pytest.mark.parametrize("line", SECRETS)
+def test_a_problem_tells_no_secret(settings: Settings, line: str) -> None:
+    (problem,) = catalog.validate_profile(profile(settings, NAMED + f"command: [a]\n{line}\n"))
+    assert "s3cr3t" not in str(problem)
+
+
+def test_a_value_that_needs_quotes_is_told_so(settings: Settings) -> None:
+    for mark in "*!&":
+        text = NAMED + f"command: [a]\nenv:\n  A: {mark}x y\n  B: {mark}x\n"
+        (problem,) = catalog.validate_profile(profile(settings, text))
+        assert problem.line in (4, 5)
+        assert "put quotes around it" in problem.text
+
+
+def test_a_name_that_is_none_is_shown_as_far_as_it_is_one(settings: Settings) -> None:
+    (problem,) = catalog.validate_profile(profile(settings, NAMED + 'command: [a]\nenv: {"A_B=c": x}\n'))
+    assert problem.field == "env.A_B…"
+
+
+@pytest.mark.parametrize(("line", "by"), [("", "broken"), ("", "mine"), ("name: [", "broken")])
+def test_a_broken_file_is_not_told_as_a_missing_one(settings: Settings, line: str, by: str) -> None:
+    file = profile(settings, NAMED + line + "\ncommand: ls -l\n", "broken.yaml")
+    template(settings, NAMED + line + "\npanes: []\n", "broken.yaml")
+    known = catalog.load(settings)
+    with pytest.raises(errors.ManagedLaunchCommandNotFound) as raised:
+        known.profile(by)
+    assert raised.value.code == "managed_launch_command_not_found"
+    assert raised.value.details == {"profile_name": by, "known_profiles": []}
+    assert f"{file}:" in raised.value.message
+    assert "There is no" not in raised.value.message
+    with pytest.raises(errors.ManagedTemplateNotFound, match=r"managed_templates/broken.yaml:\d") as other:
+        known.template(by)
+    assert other.value.details == {"template_name": by, "known_templates": ["1m+2s", "2m+2s"]}
+    with pytest.raises(errors.ManagedTemplateNotFound, match="There is no template 'other'"):
+        known.template("other")
+
+
 @pytest.mark.parametrize(("text", "line", "field", "hint"), BROKEN_PROFILES)
 def test_a_broken_profile_is_told_by_file_line_and_field(
     settings: Settings, text: str | bytes, line: int, field: str, hint: str

@@ -49,26 +49,36 @@ def test_a_variable_beats_the_file_and_the_file_the_default(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("limits: {layout: 3}", "unknown key `limits.layout`; allowed are: layouts, chain_depth"),
-        ("limit: {}", "unknown key `limit`; allowed are: benches, tmux, limits"),
-        ("limits: {layouts: many}", "Expected `int`, got `str` - at `$.limits.layouts`"),
-        ("limits: {layouts: true}", "Expected `int`, got `bool`"),
-        ("limits: {layouts: 0}", "Expected `int` >= 1"),
-        ("- a list", "Expected `object`, got `array`"),
-        ("limits: {layouts: 3", "is not YAML"),
+        ("limits: {layout: 3}", "1: limits.layout: no such field; there are: layouts, chain_depth"),
+        ("# mine\nlimit: {}", "2: limit: no such field; there are: benches, tmux, limits"),
+        ("limits:\n  layouts: many", "2: limits.layouts: expected int, got text"),
+        ("limits: {layouts: true}", "1: limits.layouts: expected int, got bool"),
+        ("limits: {layouts: 0}", "1: limits.layouts: expected int >= 1"),
+        ("times:\n  retry_delays: [1, soon]", "2: times.retry_delays[1]: expected float, got text"),
+        ("- a list", "1: expected mapping, got list"),
+        ("limits: {layouts: 3", "1: is not YAML"),
+        ("limits: {layouts: 3}\nlimits: {layouts: 4}", "2: is not YAML: the key 'limits' stands twice"),
+        ("env_file: *s3cr3t", "1: is not YAML: a value that begins with *"),
     ],
 )
 def test_a_wrong_file_is_named_with_key_and_what_is_allowed(tmp_path: Path, text: str, said: str) -> None:
     found = write(tmp_path, text)
     with pytest.raises(ConfigError) as caught:
         config.load(found)
-    assert said in caught.value.message
-    assert str(tmp_path / "c/config.yaml") in caught.value.message
+    assert f"{tmp_path / 'c/config.yaml'}:{said}" in caught.value.message
+    assert "s3cr3t" not in caught.value.message
 
 
 def test_a_wrong_variable_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="TOWER_TIMES_STAGE"):
+    with pytest.raises(ConfigError, match=r"^TOWER_TIMES_STAGE: expected float, got text$"):
         config.load(environ(tmp_path, TOWER_TIMES_STAGE="soon"))
+    with pytest.raises(ConfigError, match=r"^TOWER_TMUX_SOCKET_NAME: is not YAML"):
+        config.load(environ(tmp_path, TOWER_TMUX_SOCKET_NAME="["))
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "{}"])
+def test_a_file_may_say_nothing(tmp_path: Path, text: str) -> None:
+    assert config.load(write(tmp_path, text)).limits.layouts == 40
 
 
 def test_what_runs_goes_on_with_the_last_good_values(tmp_path: Path) -> None:
@@ -77,7 +87,22 @@ def test_what_runs_goes_on_with_the_last_good_values(tmp_path: Path) -> None:
     write(tmp_path, "limits: {layouts: x}")
     settings = config.load_last_good(found)
     assert settings.limits.layouts == 7
-    assert "Expected `int`" in (settings.warning or "")
+    assert "expected int" in (settings.warning or "")
+
+
+def test_what_counts_since_the_start_is_compared_by_its_values(tmp_path: Path) -> None:
+    found = write(tmp_path, "limits: {layouts: 7}")
+    settings = config.load(found)
+    config.remember(settings)
+    assert not config.changed(settings)
+    write(tmp_path, "# the same\nlimits:\n  layouts: 7\n")
+    assert not config.changed(settings)
+    write(tmp_path, "limits: {layouts: 8}")
+    assert config.changed(settings)
+    settings.config_path.unlink()
+    assert config.changed(settings)
+    config.remember(settings)
+    assert not config.changed(settings)
 
 
 def test_without_good_values_the_defaults_go_on(tmp_path: Path) -> None:

@@ -17,12 +17,13 @@ FLOORS = [
     {"lifecycle", "agents", "inputs"},
     {"reach", "seen"},
     {"tmux"},
-    {"catalog", "panes"},
+    {"catalog", "panes", "health"},
     {"benches", "variables", "catalog_files"},
     {"jobs", "events"},
-    {"models", "migrations", "yaml_lines"},
+    {"models", "migrations"},
     {"config", "names"},
-    {"errors", "clock", "faults", "states"},
+    {"yaml_lines"},
+    {"errors", "clock", "faults", "states", "locks"},
 ]
 """Rooms of the house from the roof to the ground; an import goes to a lower floor."""
 
