@@ -246,7 +246,16 @@ def test_without_the_mount_the_problem_names_it(yard: Yard, settings: Settings) 
     target = opened(yard, settings).log_target("p1")
     assert target.bench_path is None
     assert target.problem is not None
-    assert f"mount {settings.pane_logs_dir} into the container at any path" in target.problem
+    assert f"mount {settings.pane_logs_dir}/bench into the container at any path" in target.problem
+
+
+def test_the_folder_that_the_problem_names_is_enough(yard: Yard, settings: Settings) -> None:
+    opened(yard, settings, user="dev").log_target("p1")
+    target = opened(yard, settings, user="dev", mounts={settings.pane_logs_dir / "bench": "/own"})
+    found = target.log_target("p1")
+    assert (found.problem, found.bench_path) == (None, "/own/p1.log")
+    ask(target, "printf 'first byte' >/own/p1.log")
+    assert (settings.pane_logs_dir / "bench/p1.log").read_text() == "first byte"
 
 
 def test_a_read_only_mount_is_named(yard: Yard, settings: Settings) -> None:

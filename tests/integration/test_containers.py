@@ -95,7 +95,8 @@ def test_without_the_mount_it_ends_degraded_and_names_the_mount(tower: Tower, ya
     [layout] = tower.call("managed.layout.list", container_id=bench.container_id)["items"]
     assert (layout["state"], layout["failed_stage"]) == ("degraded", "log_attach")
     for row in tower.layout(layout["layout_id"])["panes"]:
-        assert f"mount {tower.state / 'logs'} into the container" in row["reason"]
+        folder = tower.state / "logs" / bench_name(tower, bench)
+        assert f"mount {folder} into the container" in row["reason"]
         assert (row["state"], row["log_attached"]) == ("degraded", False)
     assert len(commands_inside(bench, "alpha")) == 3
 
@@ -214,6 +215,33 @@ def test_a_container_started_a_moment_ago_is_found_by_its_name(tower: Tower, yar
     bench = Container(tower, yard, name=name)
     layout = tower.ready(tower.create(name, "one"))
     assert (layout["container_id"], layout["container_name"]) == (bench.container_id, name)
+
+
+def test_a_layout_never_comes_up_where_its_bench_used_to_be(tower: Tower, yard: Yard) -> None:
+    name = f"bench-{yard.name}"
+    old = Container(tower, yard, name=name)
+    tower.ready(tower.create(name, "one"))
+    yard.rename(old.container_id, f"{name}-old")
+    with pytest.raises(Refused, match="container_not_found"):
+        tower.create(name, "one", "beta", label_prefix="b-")
+    new = Container(tower, yard, name=name)
+    layout = tower.ready(tower.create(name, "one", "beta", label_prefix="b-"))
+    assert (layout["container_id"], len(old.panes()), len(new.panes())) == (new.container_id, 1, 1)
+
+
+@pytest.mark.parametrize("context", [False, True])
+def test_an_engine_that_cannot_be_meant_takes_nothing_from_the_host(yard: Yard, context: bool) -> None:
+    environ = {"DOCKER_HOST": "", "DOCKER_CONTEXT": "mine"} if context else {"DOCKER_HOST": "tcp://[::1"}
+    tower = Tower(environ={"TOWER_TIMES_SETTLE": "0.3", **environ})
+    try:
+        prepare(tower)
+        tower.ready(tower.create("local", "one"))
+        with pytest.raises(Refused, match="docker_unavailable") as caught:
+            tower.create(f"bench-{yard.name}", "one")
+        assert ("docker context mine" if context else "tcp://[::1") in caught.value.message
+        assert "Traceback" not in tower.cli("doctor").stderr
+    finally:
+        tower.close()
 
 
 def test_benches_spawn_in_parallel(slow: Tower, yard: Yard) -> None:

@@ -26,7 +26,10 @@ from tower.errors import (
     HostOnly,
     PermissionDenied,
     TmuxUnavailable,
+    TowerError,
+    WireError,
 )
+from tower.work import container_gone
 
 pytestmark = pytest.mark.docker
 
@@ -91,8 +94,9 @@ def test_more_output_than_the_limit_ends_it_at_once(bench: DockerBench) -> None:
 def test_the_deadline_is_kept(bench: DockerBench) -> None:
     bench.facts(soon())
     begun = time.monotonic()
-    with pytest.raises(BenchTimeout, match="bench"):
+    with pytest.raises(BenchTimeout, match="bench") as caught:
         bench.run(["sleep", "60"], deadline=begun + 1.3)
+    assert caught.value.engine
     assert time.monotonic() - begun < 2.5
 
 
@@ -174,6 +178,100 @@ def test_a_restarted_container_is_fine_again(yard: Yard, settings: Settings) -> 
     assert DockerBench(container_id, "bench", settings).run(["true"], deadline=soon()).status == 0
 
 
+def test_a_command_that_died_with_the_containers_former_life_is_told_of(yard: Yard, bench: DockerBench) -> None:
+    """Even where the container runs again by the time that the engine is asked."""
+    bench.facts(soon())
+    yard.act(bench.container_id, "restart")
+    for signal in ("KILL", "TERM"):
+        with pytest.raises(ContainerInactive) as caught:
+            bench.run(sh(f"kill -{signal} $$"), deadline=soon())
+        assert container_gone(caught.value)
+    again = DockerBench(bench.container_id, "bench", bench.settings)
+    assert again.run(sh("kill -KILL $$"), deadline=soon()).status == 137
+
+
+def test_a_restart_under_a_command_is_an_end_of_the_container(yard: Yard, bench: DockerBench) -> None:
+    bench.facts(soon())
+    for _ in range(3):
+        with ThreadPoolExecutor(8) as at_once:
+            ends = [at_once.submit(bench.run, sh("sleep 60"), deadline=soon()) for _ in range(8)]
+            time.sleep(0.5)
+            yard.act(bench.container_id, "restart")
+        assert all(isinstance(error := end.exception(), WireError) and container_gone(error) for end in ends)
+        bench = DockerBench(bench.container_id, "bench", bench.settings)
+
+
+def thaw(container_id: str) -> None:
+    """Let a frozen container go on without the engine, which does not move for it any more."""
+    for state in Path("/sys/fs/cgroup").glob(f"**/*{container_id}*/freezer.state"):
+        state.write_text("THAWED")
+    for state in Path("/sys/fs/cgroup").glob(f"**/*{container_id}*/cgroup.freeze"):
+        state.write_text("0")
+
+
+@pytest.fixture
+def silent(yard: Yard, settings: Settings) -> Iterator[DockerBench]:
+    """A bench that was looked at, then paused as an exec began; the engine says nothing about it but in its list."""
+    for delay in range(40):
+        bench = DockerBench(yard.start(), "bench", settings)
+        try:
+            bench.facts(soon())
+            if pause_under_an_exec(yard, bench, 0.004 + delay % 8 / 1000):
+                yield bench
+                return
+        finally:
+            thaw(bench.container_id)
+        yard.remove(bench.container_id)
+    pytest.fail("no container fell silent")
+
+
+def pause_under_an_exec(yard: Yard, bench: DockerBench, delay: float) -> bool:
+    """Whether the engine is silent about the container from then on."""
+    threads = [threading.Thread(target=nobody_waits, args=(bench,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    time.sleep(delay)
+    try:
+        yard.act(bench.container_id, "pause")
+        yard.engine.ask("GET", f"/containers/{bench.container_id}/json", deadline=soon(1))
+    except BenchTimeout:
+        return True
+    finally:
+        for thread in threads:
+            thread.join()
+    return False
+
+
+def nobody_waits(bench: DockerBench) -> None:
+    try:
+        bench.run(["true"], deadline=soon(0.5))
+    except TowerError:
+        return
+
+
+def test_a_container_about_which_the_engine_is_silent_is_known_to_be_paused(
+    silent: DockerBench, settings: Settings
+) -> None:
+    registry.refresh(settings, soon())
+    row = models.Bench.get_by_id(silent.container_id)
+    assert (row.state, row.container_state) == ("active", "paused")
+    begun = time.monotonic()
+    assert registry.resolve(settings, row.name, may_refresh=True).container_id == silent.container_id
+    assert time.monotonic() - begun < 1
+    fresh = DockerBench(silent.container_id, "bench", settings)
+    asked: list[Callable[[], object]] = [
+        lambda: registry.require_active(settings, row),
+        lambda: fresh.run(["true"], deadline=soon()),
+        lambda: silent.run(["true"], deadline=soon()),
+    ]
+    for ask in asked:
+        begun = time.monotonic()
+        with pytest.raises(ContainerInactive) as caught:
+            ask()
+        assert caught.value.container_state == "paused"
+        assert time.monotonic() - begun < 2
+
+
 # the registry
 
 
@@ -228,7 +326,7 @@ def test_what_happens_to_a_bench_is_told_once(yard: Yard, settings: Settings) ->
         told = {"appeared": found.appeared, "returned": found.returned, "lost": found.lost}
         return {what: names for what, names in told.items() if container_id in names}
 
-    def row() -> tuple[str, str, int]:
+    def row() -> tuple[str, str | None, int]:
         found = models.Bench.get_by_id(container_id)
         return found.state, found.container_state, found.epoch
 
@@ -255,6 +353,28 @@ def test_a_container_built_anew_under_its_name_is_another_bench(yard: Yard, sett
     new = yard.start(Plan(name=name))
     assert registry.resolve(settings, name, may_refresh=True).container_id == new
     assert registry.resolve(settings, old, may_refresh=True).state == "inactive"
+
+
+def test_a_name_is_never_that_of_the_container_that_used_to_bear_it(yard: Yard, settings: Settings) -> None:
+    one, other = f"bench-one-{yard.name}", f"bench-other-{yard.name}"
+
+    def resolved(name: str) -> str:
+        return str(registry.resolve(settings, name, may_refresh=True).container_id)
+
+    old = yard.start(Plan(name=one))
+    assert resolved(one) == old
+    yard.rename(old, other)
+    with pytest.raises(ContainerNotFound):
+        resolved(one)
+    yard.rename(old, one)
+    assert resolved(one) == old
+    yard.rename(old, other)
+    new = yard.start(Plan(name=one))
+    assert (resolved(one), resolved(other)) == (new, old)
+    yard.rename(old, f"bench-third-{yard.name}")
+    yard.rename(new, other)
+    yard.rename(old, one)
+    assert (resolved(one), resolved(other)) == (old, new)
 
 
 def test_a_stopped_bench_that_runs_again_is_seen_at_once(yard: Yard, settings: Settings) -> None:
@@ -321,9 +441,9 @@ def caller(yard: Yard, settings: Settings, **plan: object) -> str:
     return yard.start(Plan(mounts=mounts, **plan))  # type: ignore[arg-type]  # by field name
 
 
-def calling(yard: Yard, container_id: str, *stay: str) -> Callable[[], None]:
+def calling(yard: Yard, container_id: str, *stay: str, script: str = CALL) -> Callable[[], None]:
     """Connect from inside a container; the returned function waits for the end of that."""
-    words = (sys.executable, "-c", CALL, "/run/tower/door", *stay)
+    words = (sys.executable, "-c", script, "/run/tower/door", *stay)
     execution = Execution(container_id, "test", words, "root", {}, b"", 1 << 16)
 
     def call() -> None:
@@ -348,6 +468,48 @@ def test_a_process_in_a_bench_is_that_benchs(yard: Yard, settings: Settings, doo
         assert peers.identify(connection) == peers.BenchPeer(peers._credentials(connection)[0], container_id)
     yard.act(container_id, "kill")
     wait()
+
+
+LEAVE = """
+import pathlib
+for file in [*pathlib.Path("/cgroups").glob("*/cgroup.procs"), pathlib.Path("/cgroups/cgroup.procs")]:
+    if file.exists():
+        file.write_text("0")
+"""
+
+
+def test_a_process_that_left_its_containers_cgroups_is_not_the_hosts(
+    yard: Yard, settings: Settings, door: socket.socket
+) -> None:
+    mounts: dict[Path | str, str] = {settings.run_dir: "/run/tower", "/sys/fs/cgroup": "/cgroups", **python_mounts()}
+    container_id = yard.start(Plan(mounts=mounts))
+    registry.refresh(settings, soon())
+    wait = calling(yard, container_id, "stay", script=LEAVE + CALL)
+    connection, _ = door.accept()
+    with connection:
+        cgroup = Path(f"/proc/{peers._credentials(connection)[0]}/cgroup").read_text()
+        assert peers.containers_in(cgroup, "") == frozenset()
+        with pytest.raises(HostOnly):
+            peers.identify(connection)
+    yard.act(container_id, "kill")
+    wait()
+
+
+SERVE = """
+import socket
+from tower.benches import peers
+door, mine = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+door.bind("/tmp/door"), door.listen(), mine.connect("/tmp/door")
+print(type(peers.identify(door.accept()[0])).__name__)
+"""
+
+
+def test_in_the_servers_own_container_a_process_is_the_hosts(yard: Yard) -> None:
+    source = Path(peers.__file__).parents[1]
+    container_id = yard.start(Plan(mounts=python_mounts(source)))
+    words = ("env", f"PYTHONPATH={source.parent}", sys.executable, "-c", SERVE)
+    done = yard.engine.run(Execution(container_id, "test", words, "root", {}, b"", 1 << 16), soon())
+    assert done.stdout == b"HostPeer\n", done
 
 
 def test_a_process_in_a_container_that_is_no_bench_is_refused(

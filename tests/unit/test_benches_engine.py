@@ -38,11 +38,50 @@ def test_docker_host_then_context_then_the_default(tmp_path: Path) -> None:
     assert engine(env).host == "unix:///var/run/docker.sock"
 
 
+@pytest.mark.parametrize(
+    "meta",
+    [
+        None,
+        "broken",
+        "[]",
+        "{}",
+        '{"Endpoints": []}',
+        '{"Endpoints": null}',
+        '{"Endpoints": {"docker": null}}',
+        '{"Endpoints": {"docker": {}}}',
+        '{"Endpoints": {"docker": {"Host": 7}}}',
+        '{"Endpoints": {"docker": {"Host": ""}}}',
+    ],
+)
+def test_a_context_that_is_named_and_broken_is_no_other_engine(tmp_path: Path, meta: str | None) -> None:
+    context(tmp_path, "mine", "unix:///x")
+    if meta is None:
+        (tmp_path / "contexts").rename(tmp_path / "gone")
+    else:
+        next(tmp_path.rglob("meta.json")).write_text(meta)
+    (tmp_path / "config.json").write_text('{"currentContext": "mine"}')
+    for env in ({"DOCKER_CONFIG": str(tmp_path)}, {"DOCKER_CONFIG": str(tmp_path), "DOCKER_CONTEXT": "mine"}):
+        with pytest.raises(DockerUnavailable, match=r"docker context mine: .*meta\.json.*`docker context use`"):
+            engine(env)
+        assert engine({**env, "DOCKER_HOST": "unix:///y"}).host == "unix:///y"
+
+
 def test_an_address_is_a_socket_path_or_a_port() -> None:
     assert Engine("unix:///run/d.sock").address == Address("/run/d.sock")
     assert Engine("tcp://box:99").address == Address(None, "box", 99)
     with pytest.raises(DockerUnavailable, match="ssh://"):
         Engine("ssh://box").address  # noqa: B018 - it is the reading that raises
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["tcp://box:port", "tcp://box:99999", "tcp://[::1", "tcp://:2375", "tcp://a..b:1", "/run/d.sock", "box:1", "x"],
+)
+def test_what_is_no_address_says_what_one_is(host: str) -> None:
+    with pytest.raises(DockerUnavailable) as caught:
+        Engine(host).ask("GET", "/x", deadline=soon())
+    assert host in caught.value.message
+    assert "correct it to unix:///PATH" in caught.value.message
 
 
 def soon(seconds: float = 5.0) -> float:
@@ -129,6 +168,9 @@ def test_a_conflict_says_what_the_container_is(said: Listener, message: str, sta
         (b"SSH-2.0-OpenSSH\r\n",),
         (OK + b"Content-Length: 99\r\n\r\n{",),
         (b"",),
+        (OK + b"Content-Length: many\r\n\r\nabc",),
+        (OK + b"Content-Length: -3\r\n\r\nabc",),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\nx\r\nabc",),
         (OK + b"Content-Length: 3\r\n\r\nabc",),
         (error(500, "server on fire"),),
     ],

@@ -1,5 +1,6 @@
 """Which file on the host is which in a container, and who may write there."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tower.benches.logs import Mount, folder_name, make_folder, mapped
+from tower.benches.logs import Mount, folder_name, host_uid, make_folder, mapped, remedy
 from tower.config import Settings
 
 pytestmark = pytest.mark.usefixtures("_state")
@@ -106,3 +107,56 @@ def test_another_operator_opens_the_folder_to_that_user_alone(tmp_path: Path) ->
     assert as_user(4712, 'cat "$1/p.log"', str(folder)).returncode != 0
     assert as_user(4712, 'ls "$1"', str(folder)).returncode != 0
     assert as_user(4712, '>"$1/q.log"', str(folder)).returncode != 0
+
+
+_MAKE_FOR_4711 = """
+import os, sys
+from pathlib import Path
+from tests.unit.test_benches_logs import settings
+from tower.benches.logs import make_folder, remedy
+os.setgid(4710); os.setuid(4710)
+try:
+    make_folder(settings(Path(sys.argv[1])), 'bench-a', 4711)
+except OSError as error:
+    print(error.strerror, remedy(error, Path('F'), 4711))
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be two users")
+@pytest.mark.parametrize("owner", [4711, 0])
+def test_a_folder_that_is_not_the_operators_is_a_problem_that_names_the_operator(tmp_path: Path, owner: int) -> None:
+    """Not even the bench user's own: the operator could read no log in it."""
+    folder = tmp_path / "s/logs/bench-a"
+    folder.mkdir(parents=True, mode=0o700)
+    for path in (tmp_path, folder.parent.parent, folder.parent):
+        os.chown(path, 4710, 4710)
+    os.chown(folder, owner, owner)
+    for parent in (tmp_path, *tmp_path.parents):
+        if parent.stat().st_mode & 0o777 == 0o700:
+            parent.chmod(0o711)
+    words = [sys.executable, "-c", _MAKE_FOR_4711, str(tmp_path)]
+    said = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    assert said == f"it belongs to uid {owner} make uid 4710 its owner (chown 4710 F)\n"
+    os.chown(folder, 4710, 4710)
+    assert subprocess.run(words, check=True, capture_output=True).stdout == b""
+    folder.parent.parent.chmod(0o711)
+    assert as_user(4711, 'umask 077; echo hello >"$1/p.log"', str(folder)).returncode == 0
+    assert as_user(4710, 'cat "$1/p.log"', str(folder)).stdout == b"hello\n"
+
+
+def test_where_acls_are_not_kept_the_file_system_is_named() -> None:
+    assert "POSIX ACLs" in remedy(OSError(errno.ENOTSUP, "Operation not supported"), Path("F"), 4711)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can map more than itself")
+def test_a_uid_of_a_user_namespace_is_another_on_the_host() -> None:
+    process = subprocess.Popen(["unshare", "--user", "sh", "-c", "echo; exec sleep 60"], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        Path(f"/proc/{process.pid}/uid_map").write_text("0 4710 1\n1 200000 65536\n")
+        assert [host_uid(uid, process.pid) for uid in (0, 1, 1000)] == [4710, 200000, 200999]
+        assert host_uid(1000, os.getpid()) == host_uid(1000, 0) == 1000
+    finally:
+        process.kill()
+        process.communicate()

@@ -33,6 +33,11 @@ def v1(path: str) -> str:
         f"0::/../docker-{A}.scope\n",
         f"0::/custom/parent/{A}\n",
         f"0::/docker/buildx/docker-{A}.scope\n",
+        f"0::/machine.slice/machine-libpod_pod_{C}.slice/libpod-{A}.scope\n",
+        f"0::/machine.slice/machine-libpod_pod_{C}.slice/libpod-{A}.scope/container\n",
+        f"0::/user.slice/user-1000.slice/user@1000.service/user.slice/user-libpod_pod_{C}.slice/libpod-{A}.scope\n",
+        f"0::/libpod_parent/{C}/libpod-{A}\n",
+        v1(f"/libpod_parent/{C}/libpod-{A}"),
     ],
 )
 def test_a_container_is_found_in_every_form(cgroup: str) -> None:
@@ -74,6 +79,11 @@ def test_a_sibling_of_the_servers_container_is_that_sibling() -> None:
         "0::/machine.slice/machine-box.scope\n",
         f"0::/kubepods/burstable/pod12/{A}\n",
         f"0::/machine.slice/libpod-{C}.scope\n",
+        f"0::/machine.slice/machine-libpod_pod_{A}.slice/libpod-{C}.scope\n",  # a pod is no bench
+        f"0::/machine.slice/machine-libpod_pod_{C}.slice\n",  # and what is in a pod is in a container of it
+        f"0::/libpod_parent/{C}\n",
+        f"0::/machine.slice/libpod-{C}.scope/machine-libpod_pod_{B}.slice/libpod-{A}.scope\n",
+        f"0::/libpod-{C}/libpod_parent/{B}/libpod-{A}\n",
     ],
 )
 def test_what_is_not_exactly_one_bench_is_refused(cgroup: str) -> None:

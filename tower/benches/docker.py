@@ -8,13 +8,14 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Final
 
 from tower.benches import Completed, Facts, Input, LogTarget
 from tower.benches import facts as facts_of
 from tower.benches import logs as log_files
 from tower.benches.base import UserBench
-from tower.benches.engine import Execution, engine
+from tower.benches.engine import Engine, Execution, engine
 from tower.config import Settings
 from tower.errors import ContainerInactive
 
@@ -30,8 +31,12 @@ class DockerBench(UserBench):
 
     def __init__(self, container_id: str, name: str, settings: Settings) -> None:
         super().__init__(container_id, name, settings)
-        self.engine = engine()
         self._inspected: dict[str, Any] | None = None
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The engine that has it; raises DockerUnavailable where that cannot be told."""
+        return engine()
 
     def check_running(self, deadline: float) -> None:
         """Raise ContainerInactive at once where the container is stopped or paused; no exec is made."""
@@ -47,11 +52,12 @@ class DockerBench(UserBench):
         found = log_files.mapped(file, self._mounts)
         if found is None and not self.settings.logs.require_host_path:
             return LogTarget(None, f"{facts.home.rstrip('/')}/{_INSIDE}/{pane_id}.log")
-        problem = self._problem(found, facts) or self._make_folder(name, facts)
+        unusable = self._make_folder(name, facts)
+        problem = self._problem(found, file.parent, facts) or unusable
         return LogTarget(file, None if problem or found is None else found[0], problem)
 
-    def _problem(self, found: tuple[str, log_files.Mount] | None, facts: Facts) -> str | None:
-        folder = self.settings.pane_logs_dir
+    def _problem(self, found: tuple[str, log_files.Mount] | None, folder: Path, facts: Facts) -> str | None:
+        """What is wrong with the mount; the bench's own folder alone shows it no logs of other benches."""
         if found is None:
             return (
                 f"The log directory is not mounted in {self.name}: mount {folder} into the container at any"
@@ -60,19 +66,19 @@ class DockerBench(UserBench):
         if not found[1].writable:
             return (
                 f"The mount at {found[1].target} in {self.name} is read-only:"
-                f" mount {folder} there so that {facts.user} may write."
+                f" mount {folder} writable, so that {facts.user} may write."
             )
         return None
 
     def _make_folder(self, name: str, facts: Facts) -> str | None:
+        state = self._inspect(time.monotonic() + self.settings.times.stage)["State"]
+        uid = log_files.host_uid(facts.uid, state["Pid"])
         try:
-            log_files.make_folder(self.settings, name, facts.uid)
+            log_files.make_folder(self.settings, name, uid)
         except OSError as error:
             folder = self.settings.pane_logs_dir / name
-            return (
-                f"User {facts.user} of {self.name} may not write to {folder} ({error.strerror}):"
-                f" make uid {facts.uid} its owner (chown {facts.uid} {folder})."
-            )
+            remedy = log_files.remedy(error, folder, uid)
+            return f"{folder} cannot be shared with {facts.user} of {self.name} ({error.strerror}): {remedy}."
         return None
 
     @cached_property
@@ -87,8 +93,9 @@ class DockerBench(UserBench):
     def _execute(
         self, argv: Sequence[str], variables: Mapping[str, str], stdin: Input, deadline: float, limit: int
     ) -> Completed:
-        user = bench_user(self._inspect(deadline)["Config"], self.settings.benches.user)
-        execution = Execution(self.container_id, self.name, argv, user, variables, stdin, limit)
+        found = self._inspect(deadline)
+        user, started = bench_user(found["Config"], self.settings.benches.user), found["State"]["StartedAt"]
+        execution = Execution(self.container_id, self.name, argv, user, variables, stdin, limit, started)
         return self.engine.run(execution, deadline)
 
     def _start(self, deadline: float) -> str:

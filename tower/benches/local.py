@@ -32,7 +32,13 @@ class LocalBench(UserBench):
 
     def log_target(self, pane_id: str) -> LogTarget:
         """As in `Bench`: the same file on both sides."""
-        file = log_files.make_folder(self.settings, LOCAL, os.getuid()) / f"{pane_id}.log"
+        folder = self.settings.pane_logs_dir / LOCAL
+        file = folder / f"{pane_id}.log"
+        try:
+            log_files.make_folder(self.settings, LOCAL, os.getuid())
+        except OSError as error:
+            remedy = log_files.remedy(error, folder, os.getuid())
+            return LogTarget(file, None, f"{folder} cannot hold logs ({error.strerror}): {remedy}.")
         return LogTarget(file, str(file))
 
     def _execute(

@@ -1,9 +1,9 @@
 """Which file on the host is which file in a bench, and the host directory that holds it.
 
 A log is readable by the operator, writable by the bench user and closed to others. So a bench's folder
-belongs to the bench user (0700) where the operator is root or is that user; where neither is so, it stays
+belongs to the bench user (0700) where the operator is root or is that user; where neither is so, it must be
 the operator's and opens to that one user by a POSIX ACL, whose default part lets the operator read the files
-made in it.
+made in it. The bench user is meant as the host knows it, which in a user namespace is another uid.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ def folder_name(container_name: str, container_id: str) -> str:
 
 
 def make_folder(settings: Settings, name: str, uid: int) -> Path:
-    """Make the log folder of a bench, writable by that uid; raises OSError where that cannot be."""
+    """Make the log folder of a bench, writable by that uid of the host; raises OSError where that cannot be."""
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings.pane_logs_dir.mkdir(mode=0o711, exist_ok=True)
     folder = settings.pane_logs_dir / name
@@ -50,6 +50,33 @@ def make_folder(settings: Settings, name: str, uid: int) -> Path:
         folder.mkdir(mode=0o700)
     _open_to(folder, uid)
     return folder
+
+
+def remedy(error: OSError, folder: Path, uid: int) -> str:
+    """What to do where `make_folder` cannot open a folder to that uid."""
+    ours = os.getuid()
+    owner = ours or uid
+    if error.errno == errno.EPERM:
+        return f"make uid {owner} its owner (chown {owner} {folder})"
+    if error.errno == errno.ENOTSUP:
+        return f"keep the state directory on a file system with POSIX ACLs, or give the bench user uid {ours}"
+    return f"put that right on the host, where the tower is uid {ours}"
+
+
+def host_uid(uid: int, pid: int) -> int:
+    """What a uid in a container is on the host, by the user namespace of a process in it (user_namespaces(7)).
+
+    It is the same where that process, or a mapping of that uid, cannot be seen.
+    """
+    try:
+        lines = Path(f"/proc/{pid}/uid_map").read_text("ascii").splitlines()
+    except OSError:
+        return uid
+    for line in lines:
+        inside, outside, count = map(int, line.split())
+        if inside <= uid < inside + count:
+            return outside + uid - inside
+    return uid
 
 
 def mapped(file: Path, mounts: Sequence[Mount]) -> tuple[str, Mount] | None:
@@ -73,10 +100,10 @@ def _carrier(inside: PurePosixPath, mounts: Sequence[Mount]) -> Mount:
 
 
 def _open_to(folder: Path, uid: int) -> None:
-    owner = folder.stat().st_uid
-    if os.getuid() == 0 and owner != uid:
+    owner, ours = folder.stat().st_uid, os.getuid()
+    if ours == 0 and owner != uid:
         os.chown(folder, uid, -1, follow_symlinks=False)
-    elif owner not in (uid, os.getuid()):
+    elif ours not in (0, owner):
         raise PermissionError(errno.EPERM, f"it belongs to uid {owner}", str(folder))
     elif owner != uid:
         _share(folder, uid)

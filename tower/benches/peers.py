@@ -4,6 +4,9 @@ The peer's process is pinned with a pidfd (SO_PEERPIDFD, Linux 6.5; pidfd_open b
 and only then is it asked whether that process still lives, so that no number can have been given away in
 between. One that has exited, a zombie too, is refused: the kernel shows it outside its container.
 
+A container that may write to the host's cgroups can leave its own, but never its PID namespace: a process that no
+cgroup shows in a container is the host's only at the server's own depth of PID namespaces.
+
 Of nested containers the outermost below the server's own decides. That path is the engine's; what lies deeper
 can be made by the container itself, with any name it likes.
 """
@@ -19,7 +22,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from tower.benches import registry
 from tower.errors import HostOnly, PermissionDenied
@@ -30,6 +33,16 @@ _CREDENTIALS: Final = struct.Struct("3i")
 _ID: Final = re.compile(r"(?:^|[-_:])([0-9a-f]{64})(?:\.scope|\.slice)?$")
 _OTHER: Final = re.compile(r"lxc|lxc\.payload.*|machine-.*\.scope|kubepods.*")
 """Containers of other makers; no bench is ever one of them."""
+_POD: Final = re.compile(r"/(?:[^/]*libpod_pod_[0-9a-f]{64}\.slice|(?<=/libpod_parent/)[0-9a-f]{64})(?=/libpod-)")
+"""Podman's pod above one of its containers."""
+_NESTED: Final = re.compile(r"^NSpid:(.*)$", re.MULTILINE)
+
+
+class _Seen(NamedTuple):
+    """What the kernel shows of a process: ``/proc/PID/cgroup``, and its depth of PID namespaces below ours."""
+
+    cgroup: str
+    depth: int
 
 
 @dataclass(frozen=True)
@@ -51,15 +64,18 @@ def identify(connection: socket.socket) -> HostPeer | BenchPeer:
     """Whose connection this is, of a connected Unix socket.
 
     Raises PermissionDenied for another user's process and for one that has exited, HostOnly for one in a
-    container that is not exactly one registered bench.
+    container that is not exactly one registered bench, or in another PID namespace that no container explains.
     """
     pid, uid = _credentials(connection)
     if uid not in (0, os.getuid()):
         raise PermissionDenied(reason=f"this socket is uid {os.getuid()}'s, and you are uid {uid}")
-    found = containers_in(_living_cgroup(connection, pid), _own_cgroup())
-    if not found:
-        return HostPeer(pid)
-    return BenchPeer(pid, only_bench(found, registry.docker_ids()))
+    seen, own = _living(connection, pid), _own()
+    found = containers_in(seen.cgroup, own.cgroup)
+    if found:
+        return BenchPeer(pid, only_bench(found, registry.docker_ids()))
+    if seen.depth != own.depth:
+        raise HostOnly
+    return HostPeer(pid)
 
 
 def containers_in(cgroup: str, own: str) -> frozenset[tuple[str, ...]]:
@@ -91,7 +107,7 @@ def _chains(cgroup: str) -> dict[str, tuple[str, ...]]:
 
 
 def _chain(path: str) -> tuple[str, ...]:
-    names = (_container(part) for part in path.split("/"))
+    names = (_container(part) for part in _POD.sub("", path).split("/"))
     return tuple(name for name in names if name)
 
 
@@ -111,15 +127,15 @@ def _credentials(connection: socket.socket) -> tuple[int, int]:
     return pid, uid
 
 
-def _living_cgroup(connection: socket.socket, pid: int) -> str:
-    """The cgroup of a process that still lived after it was read."""
+def _living(connection: socket.socket, pid: int) -> _Seen:
+    """What is seen of a process that still lived afterwards."""
     try:
         pidfd = _pidfd(connection, pid)
     except OSError as error:
         raise _exited() from error
     try:
-        cgroup = Path(f"/proc/{pid}/cgroup").read_text("utf-8", "surrogateescape")
-        stat = Path(f"/proc/{pid}/stat").read_text("utf-8", "surrogateescape")
+        seen = _see(str(pid))
+        stat = _read(str(pid), "stat")
         with contextlib.suppress(PermissionError):  # root's process: it lives, and is not ours to signal
             signal.pidfd_send_signal(pidfd, 0)
     except OSError as error:
@@ -128,7 +144,16 @@ def _living_cgroup(connection: socket.socket, pid: int) -> str:
         os.close(pidfd)
     if not _alive(stat):
         raise _exited()
-    return cgroup
+    return seen
+
+
+def _see(process: str) -> _Seen:
+    nested = _NESTED.search(_read(process, "status"))
+    return _Seen(_read(process, "cgroup"), len(nested[1].split()) if nested else 0)
+
+
+def _read(process: str, file: str) -> str:
+    return Path("/proc", process, file).read_text("utf-8", "surrogateescape")
 
 
 def _pidfd(connection: socket.socket, pid: int) -> int:
@@ -151,5 +176,5 @@ def _exited() -> PermissionDenied:
 
 
 @cache
-def _own_cgroup() -> str:
-    return Path("/proc/self/cgroup").read_text("utf-8", "surrogateescape")
+def _own() -> _Seen:
+    return _see("self")

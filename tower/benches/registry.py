@@ -90,11 +90,12 @@ def resolve(settings: Settings, text: str, *, may_refresh: bool) -> Row:
     """
     models.connect()
     row = _find(text)
-    if not may_refresh or (row and row.state == ACTIVE and not _replaced(settings, row, text)):
+    replaced = bool(may_refresh and row and row.state == ACTIVE and _replaced(settings, row, text))
+    if not may_refresh or (row and row.state == ACTIVE and not replaced):
         return _required(row, text)
     problem = refresh(settings, time.monotonic() + settings.times.session_check).problem
     row = _find(text)
-    if row is None and problem is not None:
+    if problem is not None and (row is None or replaced):
         raise problem
     return _required(row, text)
 
@@ -121,6 +122,14 @@ def open_bench(container_id: str, settings: Settings) -> Bench:
     models.connect()
     row = Row.get_or_none(Row.container_id == container_id)
     return DockerBench(container_id, row.name if row else container_id[:PREFIX], settings)
+
+
+def note_scan(container_id: str, problem: str | None) -> None:
+    """Keep why the panes of a bench could not be looked at; None where they could."""
+    with models.writing():
+        Row.update(scan_problem=problem).where(
+            (Row.container_id == container_id) & (Row.scan_problem.is_null(False) | (problem is not None))
+        ).execute()
 
 
 def begin_epoch() -> None:
@@ -156,16 +165,14 @@ def _required(row: Row | None, text: str) -> Row:
 
 
 def _replaced(settings: Settings, row: Row, text: str) -> bool:
-    """Whether a name's container is gone, so that the name may be another one's by now."""
+    """Whether a name's container is gone or bears another name, so that the name may be another one's by now."""
     if row.container_id == LOCAL or row.name != text:
         return False
     try:
-        engine().inspect(row.container_id, time.monotonic() + settings.times.session_check)
-    except ContainerNotFound:
-        return True
+        entry = engine().listed(row.container_id, time.monotonic() + settings.times.session_check)
     except TowerError:
         return False
-    return False
+    return entry is None or text not in _names(entry)
 
 
 def _look(settings: Settings, client: Engine, deadline: float) -> dict[str, _Seen]:
@@ -203,7 +210,7 @@ def _describe(entry: Mapping[str, Any], client: Engine, deadline: float) -> _See
         state = client.inspect(entry["Id"], deadline)["State"]
     except ContainerNotFound:
         return None
-    except BenchTimeout:
+    except (BenchTimeout, ContainerInactive):
         return _Seen(entry["Id"], name, entry.get("Image"), entry["State"], None)
     return _Seen(entry["Id"], name, entry.get("Image"), state["Status"], state.get("StartedAt"))
 

@@ -105,14 +105,14 @@ class Connection:
         if fields.get(b"transfer-encoding", b"").lower() == b"chunked":
             return self._read_chunks()
         if b"content-length" in fields:
-            return self._read_exactly(int(fields[b"content-length"]))
+            return self._read_exactly(_number(fields[b"content-length"], 10))
         while self._fill():
             self._check(len(self.buffer))
         return bytes(self.buffer)
 
     def _read_chunks(self) -> bytes:
         body = bytearray()
-        while size := int(self._line().split(b";")[0], 16):
+        while size := _number(self._line().split(b";")[0], 16):
             self._check(len(body) + size)
             body += self._read_exactly(size)
             self._line()
@@ -132,6 +132,16 @@ class Connection:
     def _check(size: int) -> None:
         if size > BODY_LIMIT:
             raise EngineFault("its answer is too large")
+
+
+def _number(text: bytes, base: int) -> int:
+    try:
+        found = int(text, base)
+    except ValueError:
+        found = -1
+    if found < 0:
+        raise EngineFault("what answers is no engine")
+    return found
 
 
 def _head(method: str, target: str, body: bytes | None, upgrade: bool) -> bytes:
