@@ -5,18 +5,28 @@ each worker process has a bell, a FIFO, and whoever enqueues rings all bells. A 
 the threads that read it (pipe(7)), so idle workers cost nothing and a job reaches one within milliseconds.
 """
 
+import logging
 import os
+import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from huey import Huey
 from huey.storage import SqliteStorage
 
 from tower.config import Settings, load_last_good
+from tower.locks import locked
 from tower.names import new_id
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_DAMAGED: Final = ("CORRUPT", "NOTADB")
+"""What SQLite calls a file that cannot be read as a database (sqlite.org/rescode)."""
 
 
 class Bells:
@@ -70,13 +80,14 @@ def _ring(path: Path) -> None:
 class WakingStorage(SqliteStorage):  # type: ignore[misc]
     """SQLite storage whose `dequeue` waits for a bell instead of polling.
 
-    The database is made at its first use, and again where it was deleted meanwhile.
+    The database is made at its first use, and again where it was deleted or is damaged: nothing in it is needed.
     """
 
     blocking = True
 
     def __init__(self, name: str = "tower", **kwargs: Any) -> None:
         self.bells = Bells(kwargs.pop("bells"))
+        self._renewal = Path(kwargs.pop("lock"))
         self._bell: int | None = None
         self._inode = 0
         super().__init__(name, fsync=False, cache_mb=1, create_tables=False, **kwargs)
@@ -92,31 +103,56 @@ class WakingStorage(SqliteStorage):  # type: ignore[misc]
 
     def enqueue(self, data: bytes, priority: float | None = None) -> None:
         """As in huey, and ring."""
-        self._make_sure_it_is_there()
-        super().enqueue(data, priority)
+        self._sound(lambda: super(WakingStorage, self).enqueue(data, priority))
         self.bells.ring()
 
     def dequeue(self) -> bytes | None:
         """The next message; waits for a bell where there is none, and may return none after it."""
-        self._make_sure_it_is_there()
-        message: bytes | None = super().dequeue()
+        message = self._next()
         if message is None and self._bell is not None:
             os.read(self._bell, 1)
-            message = super().dequeue()
+            message = self._next()
+        return message
+
+    def _next(self) -> bytes | None:
+        message: bytes | None = self._sound(lambda: super(WakingStorage, self).dequeue())
         return message
 
     def read_schedule(self, ts: datetime) -> list[bytes]:
         """As in huey."""
+        return self._sound(lambda: super(WakingStorage, self).read_schedule(ts))
+
+    def _sound(self, action: Callable[[], T]) -> T:
+        """Do this with a database that is there, and once more with a new one where it proves to be damaged."""
+        try:
+            self._make_sure_it_is_there()
+            return action()
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorname", "").partition("_")[2].partition("_")[0] not in _DAMAGED:
+                raise
+            log.error("the queue is damaged (%s) and is made anew; nothing is lost", error)  # noqa: TRY400
+            self._put_away()
         self._make_sure_it_is_there()
-        due: list[bytes] = super().read_schedule(ts)
-        return due
+        return action()
+
+    def _put_away(self) -> None:
+        """Rename the damaged file, unless another process has done so."""
+        self.close()
+        with locked(self._renewal):
+            if _inode_of(self.filename) == self._inode or self._inode == 0:
+                for suffix in ("", "-wal", "-shm"):
+                    file = Path(self.filename + suffix)
+                    if file.exists():
+                        file.rename(f"{self.filename}.damaged{suffix}")
+        self._inode = 0
 
     def _make_sure_it_is_there(self) -> None:
         if self._inode == 0 or _inode_of(self.filename) != self._inode:
             self.close()
             os.close(os.open(self.filename, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            inode = _inode_of(self.filename)
             self.initialize_schema()
-            self._inode = _inode_of(self.filename)
+            self._inode = inode
 
 
 def _inode_of(path: str) -> int:
@@ -133,6 +169,7 @@ def _make(settings: Settings) -> Huey:
         storage_class=WakingStorage,
         filename=str(settings.queue_path),
         bells=settings.run_dir / "bells",
+        lock=settings.run_dir / "queue.lock",
     )
 
 

@@ -23,6 +23,17 @@ log = logging.getLogger(__name__)
 Body = Callable[[Work], None]
 
 
+@dataclass(eq=False)
+class StageHung(errors.TowerError):
+    """A stage was not ended by its deadline, each time that it was tried."""
+
+    stage: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"Stage {self.stage} did not end within {self.seconds:g} s; see work-*.log in the tower's log folder."
+
+
 def step(body: Body) -> Any:
     """A huey task that runs the stage of the body's name for the job whose id it is given."""
 
@@ -51,13 +62,17 @@ class Worker:
         if claim is None:
             return
         try:
-            self._run(claim, body)
+            if claim.job.attempts > len(self.settings.times.retry_delays):
+                self._failed(claim, StageHung(claim.job.stage, self.settings.times.stage), transient=False)
+            else:
+                self._run(claim, body)
         except jobs.ClaimLost:
             log.warning("job %d was taken over by another worker", job_id)
             return
         except Overtaken as error:
-            log.warning("job %d is behind tmux's fence %d: was the database put back?", job_id, error.seen_fence)
-            claim.overtake(error.seen_fence)
+            if not claim.overtake(error.seen_fence):
+                return
+            log.warning("job %d was behind tmux's fence %d: was the database put back?", job_id, error.seen_fence)
         finally:
             self.projector.nudge()
         jobs.wake_next(claim.job.container_id)

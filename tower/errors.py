@@ -36,6 +36,11 @@ class BenchTimeout(TowerError):
     def __str__(self) -> str:
         return f"{self.what} did not answer in time; see whether it hangs with `tower doctor`."
 
+    def on_the_wire(self) -> "WireError":
+        """What whoever asked is told."""
+        unavailable = DockerUnavailable if self.engine else TmuxUnavailable
+        return unavailable(f"{self.what} did not answer in time")
+
 
 @dataclass(eq=False)
 class WireError(TowerError):
@@ -102,14 +107,12 @@ class ManagedPaneLabelConflict(WireError):
     """A live pane of the bench has that label."""
 
     code: ClassVar[str] = "managed_pane_label_conflict"
-    hidden: ClassVar[tuple[str, ...]] = ("holder",)
-    text: ClassVar[str] = (
-        "Label {label!r} is taken in bench {container_id} by {holder}; remove that one, or choose labels of your own"
-        " with --label-prefix, for example --label-prefix b-."
-    )
+    hidden: ClassVar[tuple[str, ...]] = ("holder", "remedy")
+    text: ClassVar[str] = "Label {label!r} is taken in bench {container_id} by {holder}; {remedy}."
     container_id: str
     label: str
     holder: str
+    remedy: str
 
 
 @dataclass(eq=False)
@@ -188,8 +191,8 @@ class ManagedPaneRecreateChainTooDeep(WireError):
 
     code: ClassVar[str] = "managed_pane_recreate_chain_too_deep"
     text: ClassVar[str] = (
-        "Pane {predecessor_pane_id} is number {predecessor_chain_depth} of its chain, which may hold {limit} panes;"
-        " remove the layout and create it anew."
+        "Pane {predecessor_pane_id} is at depth {predecessor_chain_depth}, the last of a chain of {limit} panes;"
+        " remove its layout and create it anew."
     )
     predecessor_pane_id: str
     predecessor_chain_depth: int

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from tower import clock, faults, models
+from tower import clock, faults, locks, models
 from tower.config import Settings
 from tower.names import new_id
 
@@ -212,7 +212,7 @@ def project(settings: Settings) -> None:
     Raises OSError when the file cannot be written; nothing is lost then, the next call takes it up.
     """
     models.connect()
-    with models.locked(settings.run_dir / "events.lock"):
+    with locks.locked(settings.run_dir / "events.lock"):
         handle = os.open(settings.events_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             _append_missing(handle, _cursor(handle))
@@ -284,7 +284,7 @@ def verify(settings: Settings) -> bool:
     Returns whether the file was as it should be. Lines that are not projected yet do not count.
     """
     models.connect()
-    with models.locked(settings.run_dir / "events.lock"):
+    with locks.locked(settings.run_dir / "events.lock"):
         if _agrees(settings.events_path):
             return True
         aside = settings.events_path.with_name(f"events.jsonl.damaged-{clock.now()}")
@@ -311,7 +311,7 @@ def _all_lines() -> Iterator[bytes]:
 
 
 class Projector:
-    """A thread that projects soon after `nudge`, and at the latest every `times.look` seconds."""
+    """A thread that projects soon after `nudge`, and in any case every few `times.look` seconds."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -346,7 +346,7 @@ class Projector:
     def _attempt(self, action: Callable[[Settings], object]) -> None:
         try:
             action(self._settings)
-        except (OSError, models.DatabaseError) as error:
+        except Exception as error:  # noqa: BLE001 - the projection rests on this thread: nothing may end it
             log.error(  # noqa: TRY400 - the message says it all
                 "events.jsonl cannot be brought up to date (%s); nothing is lost: free space or make %s"
                 " writable, and it will be",

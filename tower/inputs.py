@@ -5,17 +5,15 @@ The text itself is in no database, log, event or command line. A message's row i
 nothing is sent twice. Senders of all processes take turns by a lock.
 """
 
-import fcntl
 import os
 import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-from tower import clock, models, states
+from tower import clock, locks, models, states
 from tower.benches import registry
 from tower.config import Settings
 from tower.errors import (
@@ -39,7 +37,6 @@ UNKNOWN: Final = "unknown"
 _LOCKS: Final = 64
 """Agents share this many lock files, so that there are not as many files as there ever were agents."""
 
-_LOCK_POLL: Final = 0.01
 _STATE_OF: Final = {Outcome.DELIVERED: DELIVERED, Outcome.UNKNOWN: UNKNOWN}
 
 
@@ -154,24 +151,10 @@ def _turn(settings: Settings, agent_id: str, deadline: float) -> Iterator[None]:
     """Hold the agent's lock, waiting for other senders; raises TmuxUnavailable at the deadline."""
     folder = settings.run_dir / "input"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle = _open_lock(folder / str(zlib.crc32(agent_id.encode()) % _LOCKS))
+    handle = locks.open_file(folder / str(zlib.crc32(agent_id.encode()) % _LOCKS))
     try:
-        while not _locked(handle):
-            if time.monotonic() > deadline:
-                raise TmuxUnavailable("an earlier input to this agent does not end")
-            time.sleep(_LOCK_POLL)
+        if not locks.take(handle, deadline - time.monotonic()):
+            raise TmuxUnavailable("an earlier input to this agent does not end")
         yield
     finally:
         os.close(handle)
-
-
-def _open_lock(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-
-def _locked(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

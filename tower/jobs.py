@@ -7,7 +7,6 @@ everything that a holder writes happens in `Claim.writing()`, which writes nothi
 A holder is a process, known by a file that it keeps locked: the kernel frees the lock at any death (flock(2)).
 """
 
-import fcntl
 import logging
 import os
 import threading
@@ -15,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tower import clock, faults, models
+from tower import clock, faults, locks, models
 from tower.config import Settings
 from tower.models import Job, JobPane
 from tower.names import new_id
@@ -64,27 +63,17 @@ class Holders:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         name = f"{os.getpid()}-{new_id()[:8]}"
         unlocked = self._folder.with_name(f"holder-{name}")
-        handle = os.open(unlocked, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        locks.take(locks.open_file(unlocked))
         unlocked.rename(self._folder / name)
         return name
 
     def alive(self, name: str) -> bool:
         """Whether the process of that name lives; a dead one's file is cleaned away."""
         path = self._folder / name
-        try:
-            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if locks.held(path):
             return True
-        else:
-            path.unlink(missing_ok=True)
-            return False
-        finally:
-            os.close(handle)
+        path.unlink(missing_ok=True)
+        return False
 
     def living(self) -> list[str]:
         """The names of all living holders."""
@@ -153,14 +142,18 @@ class Claim:
                 error=error,
             )
 
-    def overtake(self, seen_fence: int) -> None:
+    def overtake(self, seen_fence: int) -> bool:
         """Raise the claim above a fence that a server has seen from a later state of this database.
 
         Jobs of a bench run one at a time, so a higher fence than that of the oldest job comes from a database that
-        has been replaced by an older copy of itself.
+        has been replaced by an older copy of itself; or from whoever has taken this job over, and then it is False.
         """
-        with self.writing():
-            self._update(claim=seen_fence - self.job.id * CLAIMS_PER_JOB + 1, holder=None, deadline=None)
+        try:
+            with self.writing():
+                self._update(claim=seen_fence - self.job.id * CLAIMS_PER_JOB + 1, holder=None, deadline=None)
+        except ClaimLost:
+            return False
+        return True
 
     def _update(self, **values: object) -> None:
         models.update(Job, {"id": self.job.id, "claim": self.number}, updated_at=clock.now(), **values)
@@ -194,15 +187,16 @@ def submit(
 def submit_periodic(kind: str, container_id: str) -> int | None:
     """Write a sweep or reconcile job, unless the bench has one that is unfinished."""
     with models.writing():
-        same = Job.select().where(
-            (Job.container_id == container_id) & (Job.kind == kind) & Job.state.in_(UNFINISHED)
-        )
+        same = Job.select().where((Job.container_id == container_id) & (Job.kind == kind) & Job.state.in_(UNFINISHED))
         return None if same.exists() else submit(kind, container_id)
 
 
 def take(job_id: int, stage: str, holder: str, holders: Holders, seconds: float) -> Claim | None:
-    """The right to run this stage of a job for so many seconds; None when it may not be taken now."""
-    faults.point("take.before_commit")
+    """The right to run this stage of a job for so many seconds; None when it may not be taken now.
+
+    A stage that somebody alive has not ended by its deadline was an attempt; that of a dead holder was none.
+    """
+    faults.point("take.before")
     with models.writing():
         found = models.find(Job, id=job_id, stage=stage)
         if not found or not _takeable(found[0], holders):
@@ -210,10 +204,12 @@ def take(job_id: int, stage: str, holder: str, holders: Holders, seconds: float)
         job = found[0]
         deadline = clock.boot_seconds() + seconds
         job.claim += 1
+        job.attempts += int(_held(job, holders))
         models.update(
             Job,
             {"id": job_id},
             claim=job.claim,
+            attempts=job.attempts,
             holder=holder,
             deadline=deadline,
             boot_id=clock.boot_id(),
@@ -222,7 +218,9 @@ def take(job_id: int, stage: str, holder: str, holders: Holders, seconds: float)
             started_at=job.started_at or clock.now(),
             updated_at=clock.now(),
         )
+        faults.point("take.before_commit")
     faults.point("take.after_commit")
+    faults.point(f"stage.{stage}.taken")
     return Claim(job, job.claim, deadline)
 
 
@@ -235,9 +233,12 @@ def _free(job: Job, holders: Holders) -> bool:
     now = clock.boot_seconds()
     if job.not_before is not None and this_boot and job.not_before > now:
         return False
-    if job.holder is None or not this_boot or not holders.alive(job.holder):
-        return True
-    return job.deadline is None or job.deadline <= now
+    return not _held(job, holders) or job.deadline is None or job.deadline <= now
+
+
+def _held(job: Job, holders: Holders) -> bool:
+    """Whether a living process has it, within its time or not."""
+    return job.holder is not None and job.boot_id == clock.boot_id() and holders.alive(job.holder)
 
 
 def oldest_unfinished(container_id: str) -> int | None:
@@ -314,16 +315,8 @@ class LookAfter:
             try:
                 for job_id in takeable(self._holders):
                     self._run(job_id)
-            except models.DatabaseError as error:
-                log.error("the state database cannot be read: %s", error)  # noqa: TRY400 - the message says it all
+            except Exception:
+                log.exception("the jobs could not be looked after; the next look is in %s s", self._settings.times.look)
             if self._stop.wait(self._settings.times.look):
                 break
         models.db.close()
-
-
-def queue_depth() -> int:
-    """How many jobs are unfinished."""
-    models.connect()
-    return int(Job.select().where(Job.state.in_(UNFINISHED)).count())
-
-

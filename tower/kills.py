@@ -72,4 +72,4 @@ def give_up(claim: Claim, error: errors.TowerError) -> None:
     with claim.writing():
         for row in _removable(claim.job):
             panes.kill_failed(row.pane_id, error.message)
-        claim.settle(jobs.FAILED, encode_error(on_the_wire(error, claim.job.container_id)))
+        claim.settle(jobs.FAILED, encode_error(on_the_wire(error)))

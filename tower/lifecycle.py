@@ -4,16 +4,23 @@ Everything that a request may conflict with is checked again inside the transact
 at the same moment cannot both pass. A refused request has written nothing. After its commit a worker is woken.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
+from typing import Final
 
 from tower import benches, catalog, clock, errors, events, faults, jobs, models, names, panes, states
 from tower.benches import registry
-from tower.catalog import PlannedPane, Profile, Template
+from tower.catalog import Catalog, PlannedPane, Template
 from tower.config import Settings
 from tower.models import Agent, Bench, Layout, Pane
 from tower.reach import tmux_in
+
+_PREFIX_AVOIDS: Final = (
+    "remove that one, or choose labels of your own with --label-prefix, for example --label-prefix b-"
+)
+_REMOVE_FIRST: Final = "remove that one, then recreate again"
 
 
 @dataclass(frozen=True)
@@ -62,20 +69,28 @@ def create_layout(settings: Settings, request: CreateLayout, *, may_refresh: boo
     bench = registry.resolve(settings, request.container_id, may_refresh=may_refresh)
     if replayed := _replay(bench.container_id, request.idempotency_key):
         return replayed
-    template, planned = _plan(settings, request)
-    commands = [_command(settings, pane.launch_command_ref) for pane in planned]
+    known = catalog.load(settings)
+    template, planned = _plan(known, request)
+    commands = [_command(settings, known, pane.launch_command_ref) for pane in planned]
     running = registry.require_active(settings, bench)
     taken = _session_exists(settings, running, request.tmux_session_name)
-    with models.writing():
+    with _accepting():
         if replayed := _replay(bench.container_id, request.idempotency_key):
             return replayed
         labels = [pane.label for pane in planned]
         _check_layout(settings, bench.container_id, request.tmux_session_name, labels, taken=taken)
         layout, job_id = _insert_layout(bench, request, template, planned, commands)
-        faults.point("accept.before_commit")
-    faults.point("accept.after_commit")
     jobs.wake(job_id)
     return Created(layout.layout_id, replay=False)
+
+
+@contextmanager
+def _accepting() -> Iterator[None]:
+    """The transaction that accepts a request."""
+    with models.writing():
+        yield
+        faults.point("accept.before_commit")
+    faults.point("accept.after_commit")
 
 
 def _replay(container_id: str, key: str | None) -> Created | None:
@@ -86,8 +101,7 @@ def _replay(container_id: str, key: str | None) -> Created | None:
     return Created(known.layout_id, replay=True) if known else None
 
 
-def _plan(settings: Settings, request: CreateLayout) -> tuple[Template, Sequence[PlannedPane]]:
-    known = catalog.load(settings)
+def _plan(known: Catalog, request: CreateLayout) -> tuple[Template, Sequence[PlannedPane]]:
     names.check_session_name(request.tmux_session_name)
     template = known.template(request.template_name)
     planned = catalog.plan_panes(
@@ -100,10 +114,10 @@ def _plan(settings: Settings, request: CreateLayout) -> tuple[Template, Sequence
     return template, planned
 
 
-def _command(settings: Settings, ref: str | None) -> _Command:
+def _command(settings: Settings, known: Catalog, ref: str | None) -> _Command:
     if ref is None:
         return _Command(None, (), None, ())
-    profile: Profile = catalog.load(settings).profile(ref)
+    profile = known.profile(ref)
     try:
         catalog.expand_env(profile, settings)
     except catalog.MissingVariable as error:
@@ -114,9 +128,7 @@ def _command(settings: Settings, ref: str | None) -> _Command:
 def _check_layout(settings: Settings, container_id: str, session: str, labels: Iterable[str], *, taken: bool) -> None:
     """Raise what a new layout conflicts with; `taken` when tmux has a session of that name."""
     holder = Layout.get_or_none(
-        (Layout.container_id == container_id)
-        & (Layout.tmux_session_name == session)
-        & (Layout.state != states.REMOVED)
+        (Layout.container_id == container_id) & (Layout.tmux_session_name == session) & (Layout.state != states.REMOVED)
     )
     if holder or taken:
         raise errors.ManagedSessionNameConflict(container_id, session)
@@ -126,7 +138,7 @@ def _check_layout(settings: Settings, container_id: str, session: str, labels: I
         raise errors.ManagedLayoutCapacityExceeded(count, settings.limits.layouts)
 
 
-def _check_labels(container_id: str, labels: Iterable[str]) -> None:
+def _check_labels(container_id: str, labels: Iterable[str], *, recreating: bool = False) -> None:
     query = Pane.select(Pane.label, Pane.layout_id).where(
         (Pane.container_id == container_id) & Pane.label.in_(list(labels)) & Pane.state.in_(states.LIVE)
     )
@@ -134,7 +146,10 @@ def _check_labels(container_id: str, labels: Iterable[str]) -> None:
     if holder:
         layout = Layout.get(Layout.layout_id == holder.layout_id)
         raise errors.ManagedPaneLabelConflict(
-            container_id, holder.label, f"layout {layout.tmux_session_name} ({layout.layout_id})"
+            container_id,
+            holder.label,
+            f"layout {layout.tmux_session_name} ({layout.layout_id})",
+            _REMOVE_FIRST if recreating else _PREFIX_AVOIDS,
         )
 
 
@@ -207,7 +222,7 @@ def remove_pane(pane_id: str) -> int | None:
 
     Raises ManagedPaneNotFound, ManagedPaneProtectedAdopted, ManagedPaneIllegalTransition.
     """
-    with models.writing():
+    with _accepting():
         pane = find_pane(pane_id)
         if pane.state == states.REMOVED:
             return None
@@ -216,8 +231,6 @@ def remove_pane(pane_id: str) -> int | None:
         job_id = jobs.submit(
             jobs.REMOVE, pane.container_id, layout_id=pane.layout_id, pane_id=pane_id, pane_ids=[pane_id]
         )
-        faults.point("accept.before_commit")
-    faults.point("accept.after_commit")
     jobs.wake(job_id)
     return job_id
 
@@ -227,14 +240,12 @@ def remove_layout(layout_id: str) -> int | None:
 
     Raises ManagedLayoutNotFound. Which panes there are is looked at again when the job runs.
     """
-    with models.writing():
+    with _accepting():
         layout = find_layout(layout_id)
         if layout.state == states.REMOVED:
             return None
         ids = [pane.pane_id for pane in _newest(layout_id) if pane.state != states.REMOVED]
         job_id = jobs.submit(jobs.REMOVE, layout.container_id, layout_id=layout_id, pane_ids=ids)
-        faults.point("accept.before_commit")
-    faults.point("accept.after_commit")
     jobs.wake(job_id)
     return job_id
 
@@ -246,14 +257,13 @@ def recreate_pane(
 
     Raises the errors of recreate; nothing is written then.
     """
-    models.connect()
     predecessor = find_pane(predecessor_pane_id)
     if replayed := _replay_recreate(predecessor_pane_id, idempotency_key):
         return replayed
     _check_source(settings, predecessor)
-    command = _command_again(settings, predecessor, launch_command_override)
+    command = _command_again(settings, catalog.load(settings), predecessor, launch_command_override)
     taken = _look_into_bench(settings, predecessor.layout_id)
-    with models.writing():
+    with _accepting():
         if replayed := _replay_recreate(predecessor_pane_id, idempotency_key):
             return replayed
         predecessor = find_pane(predecessor_pane_id)
@@ -261,37 +271,48 @@ def recreate_pane(
         layout = _check_place(settings, predecessor.layout_id, [predecessor.label], taken=taken)
         pane_id = _insert_successor(layout, predecessor, command, idempotency_key)
         job_id = _submit_recreate(layout, [pane_id])
-        faults.point("accept.before_commit")
-    faults.point("accept.after_commit")
     jobs.wake(job_id)
     return Recreated(pane_id, replay=False)
+
+
+def check_recreate(settings: Settings, pane_id: str, launch_command_override: str | None) -> Pane:
+    """The pane, where a recreate would be accepted once it is removed; writes nothing.
+
+    Raises what the recreate would be refused with as things are now.
+    """
+    pane = find_pane(pane_id)
+    _check_newest(pane)
+    _check_depth(settings, pane)
+    _command_again(settings, catalog.load(settings), pane, launch_command_override)
+    if _look_into_bench(settings, pane.layout_id):
+        layout = find_layout(pane.layout_id)
+        raise errors.ManagedSessionNameConflict(layout.container_id, layout.tmux_session_name)
+    if pane.state not in states.LIVE:
+        _check_labels(pane.container_id, [pane.label], recreating=True)
+    return pane
 
 
 def recreate_layout(settings: Settings, layout_id: str) -> list[str]:
     """Accept successors for every slot of a layout whose newest pane is removed or failed; returns their ids.
 
-    Raises the errors of recreate; nothing is written then. Slots that live are left alone.
+    Slots that live are left alone, and so is one whose chain has reached its depth, as long as any other can come
+    back. Raises the errors of recreate; nothing is written then.
     """
     models.connect()
     find_layout(layout_id)
-    sources = _dead(layout_id)
+    sources = _dead(settings, layout_id)
     if not sources:
         return []
-    for source in sources:
-        _check_source(settings, source)
-    commands = {source.pane_id: _command_again(settings, source, None) for source in sources}
+    known = catalog.load(settings)
+    commands = {source.pane_id: _command_again(settings, known, source, None) for source in sources}
     taken = _look_into_bench(settings, layout_id)
-    with models.writing():
-        sources = [source for source in _dead(layout_id) if source.pane_id in commands]
+    with _accepting():
+        sources = [source for source in _dead(settings, layout_id) if source.pane_id in commands]
         if not sources:
             return []
-        for source in sources:
-            _check_source(settings, source)
         layout = _check_place(settings, layout_id, [source.label for source in sources], taken=taken)
         ids = [_insert_successor(layout, source, commands[source.pane_id], None) for source in sources]
         job_id = _submit_recreate(layout, ids)
-        faults.point("accept.before_commit")
-    faults.point("accept.after_commit")
     jobs.wake(job_id)
     return ids
 
@@ -309,29 +330,43 @@ def _replay_recreate(predecessor_id: str, key: str | None) -> Recreated | None:
 
 
 def _check_source(settings: Settings, predecessor: Pane) -> None:
-    successor = Pane.get_or_none(
-        (Pane.predecessor_id == predecessor.pane_id) & Pane.state.in_(states.LIVE)
-    )
+    _check_newest(predecessor)
+    if predecessor.state not in (states.REMOVED, states.FAILED):
+        raise errors.ManagedPaneIllegalRecreateSource(predecessor.pane_id, predecessor.state)
+    _check_depth(settings, predecessor)
+
+
+def _check_newest(predecessor: Pane) -> None:
+    successor = Pane.get_or_none((Pane.predecessor_id == predecessor.pane_id) & Pane.state.in_(states.LIVE))
     if successor:
         raise errors.ManagedPaneConcurrentRecreate(predecessor.pane_id, successor.pane_id)
-    if predecessor.state not in (states.REMOVED, states.FAILED) or not predecessor.newest:
+    if not predecessor.newest:
         raise errors.ManagedPaneIllegalRecreateSource(predecessor.pane_id, predecessor.state)
+
+
+def _check_depth(settings: Settings, predecessor: Pane) -> None:
     if predecessor.chain_depth >= settings.limits.chain_depth:
         raise errors.ManagedPaneRecreateChainTooDeep(
             predecessor.pane_id, predecessor.chain_depth, settings.limits.chain_depth + 1
         )
 
 
-def _command_again(settings: Settings, predecessor: Pane, override: str | None) -> _Command:
-    return _command(settings, override or predecessor.launch_command_ref)
+def _command_again(settings: Settings, known: Catalog, predecessor: Pane, override: str | None) -> _Command:
+    return _command(settings, known, override or predecessor.launch_command_ref)
 
 
 def _look_into_bench(settings: Settings, layout_id: str) -> bool:
-    """Whether tmux has a session of the name of a layout that was removed; raises unless its bench is active."""
+    """Whether the session of a removed layout is another's by now; raises unless the bench is active.
+
+    Its own may live on: an operator may have panes in it.
+    """
     layout = find_layout(layout_id)
     bench = registry.resolve(settings, layout.container_id, may_refresh=False)
     running = registry.require_active(settings, bench)
-    return layout.state == states.REMOVED and _session_exists(settings, running, layout.tmux_session_name)
+    if layout.state != states.REMOVED:
+        return False
+    listing = tmux_in(settings, running).listing(monotonic() + settings.times.session_check)
+    return listing.has_other_session(layout.tmux_session_name, layout_id)
 
 
 def _check_place(settings: Settings, layout_id: str, labels: Sequence[str], *, taken: bool) -> Layout:
@@ -340,7 +375,7 @@ def _check_place(settings: Settings, layout_id: str, labels: Sequence[str], *, t
     if layout.state == states.REMOVED:
         _check_layout(settings, layout.container_id, layout.tmux_session_name, labels, taken=taken)
     else:
-        _check_labels(layout.container_id, labels)
+        _check_labels(layout.container_id, labels, recreating=True)
     return layout
 
 
@@ -362,8 +397,16 @@ def _insert_successor(layout: Layout, predecessor: Pane, command: _Command, key:
     return str(pane.pane_id)
 
 
-def _dead(layout_id: str) -> list[Pane]:
-    return [pane for pane in _newest(layout_id) if pane.state in (states.REMOVED, states.FAILED)]
+def _dead(settings: Settings, layout_id: str) -> list[Pane]:
+    """The panes of a layout that may be recreated.
+
+    Raises ManagedPaneRecreateChainTooDeep when there are some, and every one has reached the depth of a chain.
+    """
+    dead = [pane for pane in _newest(layout_id) if pane.state in (states.REMOVED, states.FAILED)]
+    shallow = [pane for pane in dead if pane.chain_depth < settings.limits.chain_depth]
+    for pane in dead if not shallow else []:
+        _check_depth(settings, pane)
+    return shallow
 
 
 def _newest(layout_id: str) -> list[Pane]:

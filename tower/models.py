@@ -5,15 +5,12 @@ has a connection of its own and keeps it. `snapshot()` is one moment's view for 
 immediate transaction, the only way in which anything is written.
 """
 
-import fcntl
 import importlib.resources
 import math
-import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -32,6 +29,7 @@ from peewee import (
     DatabaseError as DatabaseError,
 )
 
+from tower import locks
 from tower.config import Settings
 from tower.names import new_id
 
@@ -64,7 +62,10 @@ class Identity(_Table):
 
 
 class Bench(_Table):
-    """A container, or the host; `epoch` grows each time that it comes back, or the server starts."""
+    """A container, or the host; `epoch` grows each time that it comes back, or the server starts.
+
+    `scan_problem` is why its panes could not be looked at the last time; null where they could.
+    """
 
     container_id = TextField(primary_key=True)
     name = TextField()
@@ -76,6 +77,7 @@ class Bench(_Table):
     epoch = IntegerField(default=0)
     first_seen_at = TextField()
     last_scanned_at = TextField()
+    scan_problem = TextField(null=True)
 
 
 class Layout(_Table):
@@ -109,8 +111,9 @@ class Pane(_Table):
     label = TextField()
     state = TextField()
     failed_stage = TextField(null=True)
-    stage_before_kill = TextField(null=True)
     reason = TextField(null=True)
+    stage_before_kill = TextField(null=True)
+    reason_before_kill = TextField(null=True)
     newest = BooleanField(default=True)
     pending_marker_token = TextField(null=True)
     launch_command_ref = TextField(null=True)
@@ -122,6 +125,7 @@ class Pane(_Table):
     agent_id = TextField(null=True)
     log_path = TextField(null=True)
     log_attached = BooleanField(default=False)
+    launched_at = TextField(null=True)
     exit_code = IntegerField(null=True)
     exit_signal = IntegerField(null=True)
     exited_at = TextField(null=True)
@@ -253,7 +257,7 @@ def migrate(settings: Settings) -> None:
     Raises RuntimeError when the database is of a newer version of the tower.
     """
     settings.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with locked(settings.run_dir / "migrate.lock"):
+    with locks.locked(settings.run_dir / "migrate.lock"):
         connection = sqlite3.connect(settings.database_path, timeout=settings.times.database, isolation_level=None)
         try:
             settings.database_path.chmod(0o600)
@@ -282,17 +286,6 @@ def _scripts() -> list[str]:
     folder = importlib.resources.files("tower.migrations")
     files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
     return [f.read_text("utf-8") for f in files]
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on this file, waiting for whoever holds it."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def connect() -> None:

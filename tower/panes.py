@@ -76,6 +76,7 @@ def move(pane_id: str, after: str, *, actor: str = events.DAEMON, fault: Fault |
             failed_stage=stage,
             reason=fault.reason if fault else None,
             stage_before_kill=None,
+            reason_before_kill=None,
             pending_marker_token=None,
             updated_at=clock.now(),
             **columns,
@@ -100,11 +101,13 @@ def kill_failed(pane_id: str, reason: str) -> None:
     """The last kill of this pane failed; it keeps its state, and its failed stage says so until it is seen well."""
     with models.writing():
         pane = Pane.get(Pane.pane_id == pane_id)
-        if pane.state == states.REMOVED or pane.failed_stage == states.TMUX_KILL:
+        if pane.state == states.REMOVED:
             return
-        Pane.update(
-            failed_stage=states.TMUX_KILL, stage_before_kill=pane.failed_stage, updated_at=clock.now(), reason=reason
-        ).where(Pane.pane_id == pane_id).execute()
+        before = {}
+        if pane.failed_stage != states.TMUX_KILL:
+            before = {"stage_before_kill": pane.failed_stage, "reason_before_kill": pane.reason}
+        told = {"failed_stage": states.TMUX_KILL, "reason": reason, **before}
+        models.update(Pane, {"pane_id": pane_id}, updated_at=clock.now(), **told)
         derive(pane.layout_id, events.DAEMON)
 
 
@@ -113,9 +116,12 @@ def seen_well(pane: Pane) -> None:
     if pane.failed_stage != states.TMUX_KILL:
         return
     with models.writing():
-        Pane.update(failed_stage=pane.stage_before_kill, stage_before_kill=None, reason=None).where(
-            (Pane.pane_id == pane.pane_id) & (Pane.failed_stage == states.TMUX_KILL)
-        ).execute()
+        Pane.update(
+            failed_stage=pane.stage_before_kill,
+            reason=pane.reason_before_kill,
+            stage_before_kill=None,
+            reason_before_kill=None,
+        ).where((Pane.pane_id == pane.pane_id) & (Pane.failed_stage == states.TMUX_KILL)).execute()
         derive(pane.layout_id, events.DAEMON)
 
 

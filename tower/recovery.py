@@ -9,9 +9,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tower import clock, errors, events, faults, jobs, models, panes, seen, stages, states
 from tower.benches import registry
+from tower.benches.registry import Refreshed
 from tower.config import Settings
 from tower.models import Bench, Layout, Pane
 from tower.panes import Fault
@@ -28,12 +30,13 @@ _SWEPT = "Nothing has worked on this pane for minutes; bring it back with `tower
 
 @dataclass
 class Look:
-    """One look at a bench: the rows that it may judge, and what tmux has of them."""
+    """One look at a bench: the rows that it may judge, and what tmux has of them; or why nothing was learned."""
 
     container_id: str
     rows: list[Pane]
-    listing: Listing
-    seen: dict[str, SeenPane]
+    listing: Listing = field(default_factory=Listing.empty)
+    seen: dict[str, SeenPane] = field(default_factory=dict)
+    problem: str | None = None
     output: dict[str, str] = field(default_factory=dict)
     changed: bool = False
 
@@ -41,30 +44,37 @@ class Look:
 def reconcile(work: Work) -> None:
     """Bring the rows of a bench in line with its tmux, and kill what should not be there any more."""
     look = _look(work.claim.job.container_id, work.tmux, work.deadline)
-    killed = _kill_orphans(work, look.listing) if look else []
+    killed = _kill_orphans(work, look.listing)
     with work.claim.writing():
-        if look:
-            _apply(look)
+        _apply(look)
         for orphan, row in killed:
             panes.record(row, events.PaneOrphanKilled(tmux_pane_id=orphan.tmux_pane_id))
-        if killed or (look and look.changed):
+        if killed or look.changed:
             work.claim.settle(jobs.DONE)
         else:
             work.claim.forget()
 
 
 def look_at_start(settings: Settings) -> None:
-    """Look at every bench, all at once, for `times.look_at_start` seconds in all; what is late is left to reconcile."""
+    """Look at the engine and at every bench, all at once, for `times.look_at_start` seconds in all.
+
+    What is late is left to reconcile.
+    """
     deadline = time.monotonic() + settings.times.look_at_start
-    registry.refresh(settings, deadline)
     registry.begin_epoch()
-    benches = sorted({str(bench.container_id) for bench in Bench.select(Bench.container_id)} & _watched())
-    if not benches:
-        return
-    pool = ThreadPoolExecutor(max_workers=min(32, len(benches)), thread_name_prefix="look")
-    looks = [pool.submit(_look_once, settings, container_id, deadline) for container_id in benches]
+    benches = sorted(_watched())
+    pool = ThreadPoolExecutor(max_workers=min(33, len(benches) + 1), thread_name_prefix="look")
+    looks = [pool.submit(_look_and_close, settings, container_id, deadline) for container_id in benches]
+    looks.append(pool.submit(_refresh_and_close, settings, deadline))
     wait(looks, timeout=max(0.0, deadline - time.monotonic()))
     pool.shutdown(wait=False, cancel_futures=True)
+
+
+def look_now(settings: Settings, container_id: str) -> None:
+    """Look at one bench, as `look_at_start` does; where nothing can be learned, nothing changes."""
+    deadline = time.monotonic() + settings.times.session_check
+    registry.refresh(settings, deadline)
+    _look_once(settings, container_id, deadline)
 
 
 def _watched() -> set[str]:
@@ -73,30 +83,45 @@ def _watched() -> set[str]:
     return {str(row.container_id) for row in rows}
 
 
-def _look_once(settings: Settings, container_id: str, deadline: float) -> None:
+def _refresh_and_close(settings: Settings, deadline: float) -> None:
     try:
-        look = _look(container_id, tmux_of(settings, container_id), deadline)
-        if look:
-            with models.writing():
-                _apply(look)
-    except errors.TowerError as error:
-        log.warning("bench %s could not be looked at: %s", container_id, error.message)
+        registry.refresh(settings, deadline)
     except models.DatabaseError:
-        log.exception("bench %s could not be looked at", container_id)
+        log.exception("the benches could not be refreshed")
     finally:
         models.db.close()
 
 
-def _look(container_id: str, tmux: Tmux, deadline: float) -> Look | None:
-    """What there is; None where nothing could be learned."""
+def _look_and_close(settings: Settings, container_id: str, deadline: float) -> None:
+    try:
+        _look_once(settings, container_id, deadline)
+    finally:
+        models.db.close()
+
+
+def _look_once(settings: Settings, container_id: str, deadline: float) -> None:
+    try:
+        look = _look(container_id, tmux_of(settings, container_id), deadline)
+        with models.writing():
+            _apply(look)
+    except errors.TowerError as error:
+        log.warning("bench %s could not be looked at: %s", container_id, error.message)
+    except models.DatabaseError:
+        log.exception("bench %s could not be looked at", container_id)
+
+
+def _look(container_id: str, tmux: Tmux, deadline: float) -> Look:
+    """What there is, or why nothing could be learned."""
     rows = _judged(container_id)
     try:
+        faults.point("engine.reconcile.before")
         listing = tmux.settle(deadline)
+        faults.point("engine.reconcile.after")
     except errors.TowerError as error:
         if isinstance(error, errors.WireError) and container_gone(error):
-            return Look(container_id, rows, Listing.empty(), {})
+            return Look(container_id, rows)
         log.info("bench %s was not looked at: %s", container_id, error.message)
-        return None
+        return Look(container_id, [], problem=error.message)
     look = Look(container_id, rows, listing, by_tower_id(listing, models.instance()))
     look.output = _last_words(tmux, look, deadline)
     return look
@@ -106,8 +131,12 @@ def _judged(container_id: str) -> list[Pane]:
     """The panes of a bench that are not removed and that no unfinished job names."""
     models.connect()
     named = jobs.named_by_unfinished(container_id)
-    rows = Pane.select().where((Pane.container_id == container_id) & (Pane.state != states.REMOVED))
+    rows = Pane.select().where(_judgeable(container_id))
     return [row for row in rows.order_by(Pane.number) if row.pane_id not in named]
+
+
+def _judgeable(container_id: str) -> Any:
+    return (Pane.container_id == container_id) & (Pane.state != states.REMOVED)
 
 
 def _last_words(tmux: Tmux, look: Look, deadline: float) -> dict[str, str]:
@@ -117,14 +146,24 @@ def _last_words(tmux: Tmux, look: Look, deadline: float) -> dict[str, str]:
         for row in look.rows
         if row.pane_id in look.seen and look.seen[row.pane_id].dead and row.exited_at is None
     ]
-    return tmux.capture(died, deadline) if died else {}
+    if not died:
+        return {}
+    faults.point("engine.capture.before")
+    output = tmux.capture(died, deadline)
+    faults.point("engine.capture.after")
+    return output
 
 
 def _apply(look: Look) -> None:
     """Write what a look found; inside `writing()`."""
+    registry.note_scan(look.container_id, look.problem)
+    if look.problem:
+        return
     named = jobs.named_by_unfinished(look.container_id)
+    rows = Pane.select(Pane.pane_id, Pane.state).where(_judgeable(look.container_id))
+    present = {row.pane_id: row.state for row in rows}
     for row in look.rows:
-        if row.pane_id not in named:
+        if row.pane_id not in named and present.get(row.pane_id) == row.state:
             _judge(look, row)
     _announce(look, named)
     seen.record(look.container_id, look.listing)
@@ -140,27 +179,19 @@ def _judge(look: Look, row: Pane) -> None:
         return
     panes.seen_well(row)
     models.update(Pane, {"pane_id": row.pane_id}, observed_at=clock.now())
-    if row.state == states.READY:
-        look.changed |= _degrade(look, row, there)
-
-
-def _degrade(look: Look, row: Pane, there: SeenPane) -> bool:
-    if there.dead:
-        elapsed = time.time() - clock.unix(row.created_at)
-        stages.note_exit(row, there, look.output.get(there.tmux_pane_id), max(0, int(elapsed * 1000)))
-        row = Pane.get(Pane.pane_id == row.pane_id)
-        fault = stages.exit_fault(row.exit_code, row.exit_signal, row.reason)
-        return panes.move(row.pane_id, states.DEGRADED, fault=fault)
-    if row.log_attached and not (there.piped and _log_exists(row)):
+    if there.dead and row.exited_at is None and row.state in (states.READY, states.DEGRADED):
+        fault = stages.note_exit(row, there, look.output.get(there.tmux_pane_id))
+        look.changed = True
+        panes.move(row.pane_id, states.DEGRADED, fault=fault)
+    elif row.state == states.READY and row.log_attached and not (there.piped and _log_exists(row)):
         panes.record(row, events.PaneLogAttachFailed(reason=_LOG_LOST.reason))
-        return panes.move(row.pane_id, states.DEGRADED, fault=_LOG_LOST, log_attached=False)
-    return False
+        look.changed |= panes.move(row.pane_id, states.DEGRADED, fault=_LOG_LOST, log_attached=False)
 
 
 def _log_exists(row: Pane) -> bool:
     """Whether the log is where it was; one inside a container cannot be seen from here and counts as there."""
     path = Path(row.log_path or "")
-    return path.exists() or not path.parent.exists()
+    return stages.log_exists(path) or not stages.log_exists(path.parent)
 
 
 def _announce(look: Look, named: set[str]) -> None:
@@ -223,7 +254,7 @@ def sweep(work: Work) -> None:
     container_id = work.claim.job.container_id
     stale = {row.pane_id for row in _stale(work.settings) if row.container_id == container_id}
     try:
-        backed = set(by_tower_id(work.tmux.listing(work.deadline), models.instance())) if stale else set()
+        backed = set(by_tower_id(_swept_listing(work), models.instance())) if stale else set()
     except errors.WireError as error:
         if not container_gone(error):
             raise
@@ -234,6 +265,13 @@ def sweep(work: Work) -> None:
             stage = states.REGISTRATION if pane_id in backed else states.PANE_CREATE
             panes.move(pane_id, states.FAILED, fault=Fault(stage, _SWEPT))
         work.claim.settle(jobs.DONE)
+
+
+def _swept_listing(work: Work) -> Listing:
+    faults.point("engine.sweep.before")
+    listing = work.tmux.listing(work.deadline)
+    faults.point("engine.sweep.after")
+    return listing
 
 
 def _stale(settings: Settings) -> list[Pane]:
@@ -248,16 +286,23 @@ def submit_sweeps(settings: Settings) -> None:
         _submit(jobs.SWEEP, container_id)
 
 
-def submit_reconciles(settings: Settings) -> list[int]:
-    """Refresh the registry; a reconcile job for each bench that is active or has panes; returns those submitted."""
+def submit_reconciles(settings: Settings) -> tuple[list[int], Refreshed]:
+    """A reconcile job for each bench that is active or has panes; refreshes the registry meanwhile.
+
+    The known ones come first, for an engine may be silent for long. Returns the jobs, and what the refresh found.
+    """
     models.connect()
-    try:
-        registry.refresh(settings, time.monotonic() + settings.times.scan)
-    except errors.TowerError as error:
-        log.warning("the benches could not be refreshed: %s", error.message)
-    active = {str(bench.container_id) for bench in Bench.select().where(Bench.state != "inactive")}
-    submitted = [_submit(jobs.RECONCILE, container_id) for container_id in sorted(active | _watched())]
-    return [job_id for job_id in submitted if job_id is not None]
+    known = _active() | _watched()
+    submitted = [_submit(jobs.RECONCILE, container_id) for container_id in sorted(known)]
+    found = registry.refresh(settings, time.monotonic() + settings.times.scan)
+    if found.problem:
+        log.warning("the benches could not be refreshed: %s", found.problem.message)
+    submitted += [_submit(jobs.RECONCILE, container_id) for container_id in sorted(_active() - known)]
+    return [job_id for job_id in submitted if job_id is not None], found
+
+
+def _active() -> set[str]:
+    return {str(bench.container_id) for bench in Bench.select().where(Bench.state != "inactive")}
 
 
 def _submit(kind: str, container_id: str) -> int | None:

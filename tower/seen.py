@@ -6,8 +6,8 @@ Nothing is registered by being seen; a pane that carries a marker or our instanc
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tower import clock, models
-from tower.models import SeenPane
+from tower import clock, models, states
+from tower.models import Pane, SeenPane
 from tower.tmux import Listing
 from tower.tmux import SeenPane as Seen
 
@@ -19,7 +19,7 @@ def record(container_id: str, listing: Listing) -> None:
     """Keep what a listing of this bench shows in place of what was kept of it; inside `writing()` or alone."""
     instance, now = models.instance(), clock.now()
     with models.writing():
-        known = _discovered(container_id, listing)
+        known, removed = _discovered(container_id, listing), _removed(listing, instance)
         models.delete_from(SeenPane).where(SeenPane.container_id == container_id).execute()
         about = {
             "container_id": container_id,
@@ -30,6 +30,7 @@ def record(container_id: str, listing: Listing) -> None:
         rows = [
             {**about, **_columns(pane, instance), "discovered_at": known.get(pane.tmux_pane_id, now)}
             for pane in listing.panes
+            if pane.pane_id not in removed
         ]
         for start in range(0, len(rows), _AT_ONCE):
             SeenPane.insert_many(rows[start : start + _AT_ONCE]).execute()
@@ -43,6 +44,13 @@ def _discovered(container_id: str, listing: Listing) -> Mapping[str, str]:
         & (SeenPane.tmux_socket == listing.socket_path)
     )
     return {row.tmux_pane_id: row.discovered_at for row in rows}
+
+
+def _removed(listing: Listing, instance: str) -> set[str]:
+    """The panes of the tower's in the listing that were removed since it was made."""
+    mine = tuple(pane.pane_id for pane in listing.panes if pane.pane_id and pane.instance == instance)
+    rows = models.pick(Pane, ("pane_id",), pane_id=mine, state=states.REMOVED) if mine else []
+    return {str(pane_id) for (pane_id,) in rows}
 
 
 def _columns(pane: Seen, instance: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ transaction under its claim, together with the stage that comes next.
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,10 @@ from tower.tmux import FinishPane, Listing, Neighbour, NewPane, Remains, SeenPan
 from tower.work import Work, by_tower_id, container_gone, encode_error, on_the_wire, sorted_panes
 
 _LOG_FILE_SECONDS = 2.0
+"""How long all the log files of a job may take to appear."""
+
+_RESTART = "remove and recreate the pane with `tower pane restart`"
+_VANISHED = Fault(states.RECOVERY_REATTACH, "The tmux pane vanished before it was ready; recreate it.")
 
 
 # pane_create
@@ -53,7 +58,10 @@ def _look_first(work: Work, rows: Sequence[Pane]) -> Listing | None:
     failed = Pane.select().where(Pane.pane_id.in_(predecessors) & (Pane.state == states.FAILED)).exists()
     if work.claim.number == 1 and not failed:
         return None
-    return work.tmux.kill((), work.claim.fence, work.deadline)
+    faults.point("engine.look.before")
+    listing = work.tmux.kill((), work.claim.fence, work.deadline)
+    faults.point("engine.look.after")
+    return listing
 
 
 def _prepare(work: Work, rows: Sequence[Pane]) -> tuple[list[NewPane], dict[str, Fault]]:
@@ -102,7 +110,6 @@ def _spawn(work: Work, wanted: Sequence[NewPane], look: Listing | None) -> Listi
         panes=tuple(pane for pane in wanted if pane.pane_id not in there),
         neighbours=_neighbours(layout, there, look is not None),
         remains=_remains(layout, there),
-        may_create_session=True,
     )
     if look and not plan.panes and not plan.remains:
         return look
@@ -113,12 +120,12 @@ def _spawn(work: Work, wanted: Sequence[NewPane], look: Listing | None) -> Listi
 
 
 def _neighbours(layout: Layout, there: dict[str, SeenPane], looked: bool) -> tuple[Neighbour, ...]:
-    """The live panes beside which new ones go: as seen, or without a look as the rows have them."""
+    """The panes beside which new ones go: as seen, or without a look as the rows have them."""
     rows = sorted_panes((Pane.layout_id == layout.layout_id) & (Pane.newest == True))  # noqa: E712 - SQL
     found = []
     for row in rows:
         tmux_pane_id = there[row.pane_id].tmux_pane_id if row.pane_id in there else row.tmux_pane_id
-        if tmux_pane_id and (row.pane_id in there or (not looked and row.state in states.LIVE)):
+        if tmux_pane_id and (row.pane_id in there or (not looked and row.state != states.REMOVED)):
             found.append(Neighbour(row.slot, row.pane_id, tmux_pane_id))
     return tuple(found)
 
@@ -132,9 +139,7 @@ def _remains(layout: Layout, there: dict[str, SeenPane]) -> tuple[Remains, ...]:
 def _foreign(work: Work, listing: Listing) -> bool:
     """Whether the session's name is taken by a session that is not this layout's."""
     layout = work.layout
-    return any(
-        seen.session_name == layout.tmux_session_name and seen.layout_id != layout.layout_id for seen in listing.panes
-    )
+    return listing.has_other_session(layout.tmux_session_name, layout.layout_id)
 
 
 def _why_missing(work: Work, listing: Listing) -> Fault:
@@ -151,7 +156,7 @@ def _launched(row: Pane, seen: SeenPane, listing: Listing) -> None:
         panes.record(row, events.PaneLaunched(tmux_pane_id=seen.tmux_pane_id))
     now = clock.now()
     found = {"tmux_pane_id": seen.tmux_pane_id, "server": listing.server}
-    models.update(Pane, {"pane_id": row.pane_id}, **found, observed_at=now, updated_at=now)
+    models.update(Pane, {"pane_id": row.pane_id}, **found, launched_at=now, observed_at=now, updated_at=now)
 
 
 # launch_command
@@ -161,14 +166,23 @@ def launch_command(work: Work) -> None:
     """Let all panes of the job settle together, then see which of their commands live."""
     rows = work.creating()
     at = _settled_at(rows, work.settings.times.settle)
+    faults.point("engine.settle.before")
     listing = work.tmux.settle(work.deadline, at) if rows else Listing.empty()
+    faults.point("engine.settle.after")
     seen = by_tower_id(listing, models.instance())
     dead = [seen[row.pane_id].tmux_pane_id for row in rows if row.pane_id in seen and seen[row.pane_id].dead]
-    output = work.tmux.capture(dead, work.deadline) if dead else {}
+    output = _captured(work, dead) if dead else {}
     with work.claim.writing():
         for row in rows:
-            _settle(row, seen.get(row.pane_id), output, work.settings.times.settle)
+            _settle(row, seen.get(row.pane_id), output)
         work.claim.proceed(states.REGISTRATION)
+
+
+def _captured(work: Work, dead: Sequence[str]) -> dict[str, str]:
+    faults.point("engine.capture.before")
+    output = work.tmux.capture(dead, work.deadline)
+    faults.point("engine.capture.after")
+    return output
 
 
 def _settled_at(rows: Sequence[Pane], settle: float) -> float:
@@ -176,14 +190,13 @@ def _settled_at(rows: Sequence[Pane], settle: float) -> float:
 
     A wall clock that was set back meanwhile costs the whole settle time once more, and no longer.
     """
-    launched = max((clock.unix(row.observed_at) for row in rows if row.observed_at), default=time.time())
+    launched = max((clock.unix(row.launched_at) for row in rows if row.launched_at), default=time.time())
     return time.monotonic() + min(settle, max(0.0, launched + settle - time.time()))
 
 
-def _settle(row: Pane, seen: SeenPane | None, output: dict[str, str], settle: float) -> None:
+def _settle(row: Pane, seen: SeenPane | None, output: dict[str, str]) -> None:
     if seen is None:
-        gone = Fault(states.RECOVERY_REATTACH, "The tmux pane vanished before it was ready; recreate it.")
-        panes.move(row.pane_id, states.FAILED, fault=gone)
+        panes.move(row.pane_id, states.FAILED, fault=_VANISHED)
     elif not seen.dead:
         _observed(row)
     elif seen.failed_mark == "working_dir":
@@ -191,47 +204,58 @@ def _settle(row: Pane, seen: SeenPane | None, output: dict[str, str], settle: fl
         columns: dict[str, Any] = {"last_output": output.get(seen.tmux_pane_id), "observed_at": clock.now()}
         panes.move(row.pane_id, states.FAILED, fault=Fault(states.PANE_CREATE, reason), **columns)
     else:
-        note_exit(row, seen, output.get(seen.tmux_pane_id), int(settle * 1000))
+        fault = note_exit(row, seen, output.get(seen.tmux_pane_id))
+        models.update(Pane, {"pane_id": row.pane_id}, reason=fault.reason)
 
 
-def note_exit(row: Pane, seen: SeenPane, output: str | None, elapsed_ms: int) -> None:
-    """Write down how a pane's command ended; inside `writing()`."""
-    reason = _exec_reason(row, seen)
+def note_exit(row: Pane, seen: SeenPane, output: str | None) -> Fault:
+    """Write down how a pane's command ended, and return what to say of it; inside `writing()`.
+
+    When it ended is known to the second, which is all that tmux tells (tmux(1), pane_dead_time).
+    """
+    launched, ended = _life(row, seen)
     now = clock.now()
-    Pane.update(
+    models.update(
+        Pane,
+        {"pane_id": row.pane_id},
         exit_code=seen.exit_code,
         exit_signal=seen.exit_signal,
-        exited_at=now,
+        exited_at=clock.stamp(ended),
         last_output=output,
-        reason=reason,
         observed_at=now,
         updated_at=now,
-    ).where(Pane.pane_id == row.pane_id).execute()
+    )
+    known = _exec_reason(row, seen)
     exited = events.PaneLaunchCommandExited(
-        exit_code=seen.exit_code, exit_signal=seen.exit_signal, elapsed_ms=elapsed_ms, reason=reason
+        exit_code=seen.exit_code, exit_signal=seen.exit_signal, elapsed_ms=int((ended - launched) * 1000), reason=known
     )
     panes.record(row, exited)
+    return Fault(states.LAUNCH_COMMAND, known or _exit_reason(seen))
+
+
+def _life(row: Pane, seen: SeenPane) -> tuple[float, float]:
+    """When a command was launched and when it ended, in Unix seconds; never in the future, nor the wrong way round."""
+    now = time.time()
+    launched = min(now, clock.unix(row.launched_at or row.created_at))
+    return launched, max(launched, min(now, now if seen.dead_since is None else seen.dead_since))
 
 
 def _exec_reason(row: Pane, seen: SeenPane) -> str | None:
     program = row.argv[0] if row.argv else "the login shell"
     if seen.failed_mark == "exec:127":
-        return f"{program!r} does not exist in the bench; install it there or correct the launch profile."
+        return f"{program!r} does not exist in the bench, or its interpreter; install it or correct the launch profile."
     if seen.failed_mark == "exec:126":
-        return f"{program!r} may not be executed in the bench; set its mode or correct the launch profile."
+        return f"{program!r} may not be executed in the bench; see its mode and format, or correct the launch profile."
     return None
 
 
-def exit_fault(exit_code: int | None, exit_signal: int | None, reason: str | None) -> Fault:
-    """What to say of a command that ended."""
-    if reason is None:
-        how = "in a way that tmux does not know"
-        if exit_signal is not None:
-            how = f"by signal {exit_signal}"
-        elif exit_code is not None:
-            how = f"with status {exit_code}"
-        reason = f"The launch command ended {how}; read its last output, then remove and recreate the pane."
-    return Fault(states.LAUNCH_COMMAND, reason)
+def _exit_reason(seen: SeenPane) -> str:
+    how = "in a way that tmux does not know"
+    if seen.exit_signal is not None:
+        how = f"by signal {seen.exit_signal}"
+    elif seen.exit_code is not None:
+        how = f"with status {seen.exit_code}"
+    return f"The launch command ended {how}; read its last output, then {_RESTART}."
 
 
 def _observed(row: Pane) -> None:
@@ -289,7 +313,10 @@ def log_attach(work: Work) -> None:
         faults.point("engine.finish.after")
     seen = by_tower_id(listing, models.instance())
     targets = {row.pane_id: work.bench.log_target(row.pane_id) for row in rows}
-    problems = {row.pane_id: _log_problem(targets[row.pane_id], seen.get(row.pane_id)) for row in rows}
+    until = min(time.monotonic() + _LOG_FILE_SECONDS, work.deadline)
+    problems = {row.pane_id: _log_problem(targets[row.pane_id], seen.get(row.pane_id), until) for row in rows}
+    if any(problem and problem.passes for problem in problems.values()) and work.may_retry:
+        raise LogLate
     with work.claim.writing():
         if rows:
             record_seen(work.bench.container_id, listing)
@@ -298,43 +325,71 @@ def log_attach(work: Work) -> None:
         work.claim.settle(jobs.DONE)
 
 
-def _log_problem(target: LogTarget, seen: SeenPane | None) -> str | None:
-    """Why the log is not attached; None where it is."""
-    if target.problem or seen is None:
-        return target.problem
-    if target.host_path is not None and not _appears(target.host_path):
-        return f"The bench user could not write {target.bench_path}; make that directory writable for that user."
+@dataclass(frozen=True)
+class _LogProblem:
+    """Why a log is not attached, and whether that may pass by itself."""
+
+    text: str
+    passes: bool = False
+
+
+class LogLate(errors.TowerError):
+    """A log that tmux writes is not on the host yet."""
+
+    transient = True
+
+    def __str__(self) -> str:
+        return "A pane's log did not appear in time."
+
+
+def _log_problem(target: LogTarget, seen: SeenPane | None, until: float) -> _LogProblem | None:
+    """Why the log is not attached; None where it is. A file that is not there yet is waited for until then."""
+    if target.problem:
+        return _LogProblem(target.problem)
+    if seen is None:
+        return None
+    writable = f"make it writable for the bench user (who needs dd, wc and mv for that), then {_RESTART}."
     if not seen.piped and not seen.dead:
-        return f"tmux does not write to {target.bench_path}; make it writable for the bench user, then recreate."
+        return _LogProblem(f"tmux does not write to {target.bench_path}; {writable}")
+    if target.host_path is not None and not _appears(target.host_path, until):
+        said = f"{target.bench_path} does not appear as {target.host_path} on the host; restart the container if that"
+        return _LogProblem(f"{said} directory was replaced, else {writable}", passes=True)
     return None
 
 
-def _appears(path: Path) -> bool:
-    until = time.monotonic() + _LOG_FILE_SECONDS
-    while not path.exists():
+def _appears(path: Path, until: float) -> bool:
+    while not log_exists(path):
         if time.monotonic() > until:
             return False
         time.sleep(0.02)
     return True
 
 
-def _complete(row: Pane, listing: Listing, seen: SeenPane | None, target: LogTarget, problem: str | None) -> None:
+def log_exists(path: Path) -> bool:
+    """Whether there is a log; one that the operator may not look at counts as none."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def _complete(
+    row: Pane, listing: Listing, seen: SeenPane | None, target: LogTarget, problem: _LogProblem | None
+) -> None:
     if seen is None:
-        gone = Fault(states.RECOVERY_REATTACH, "The tmux pane vanished before it was ready; recreate it.")
-        panes.move(row.pane_id, states.FAILED, fault=gone)
+        panes.move(row.pane_id, states.FAILED, fault=_VANISHED)
         return
     _log_columns(row, target, problem, listing)
     columns: dict[str, Any] = {"observed_at": clock.now()}
     if row.exited_at is not None:
-        fault = exit_fault(row.exit_code, row.exit_signal, row.reason)
-        panes.move(row.pane_id, states.DEGRADED, fault=fault, **columns)
+        panes.move(row.pane_id, states.DEGRADED, fault=Fault(states.LAUNCH_COMMAND, str(row.reason)), **columns)
     elif problem:
-        panes.move(row.pane_id, states.DEGRADED, fault=Fault(states.LOG_ATTACH, problem), **columns)
+        panes.move(row.pane_id, states.DEGRADED, fault=Fault(states.LOG_ATTACH, problem.text), **columns)
     else:
         panes.move(row.pane_id, states.READY, **columns)
 
 
-def _log_columns(row: Pane, target: LogTarget, problem: str | None, listing: Listing) -> None:
+def _log_columns(row: Pane, target: LogTarget, problem: _LogProblem | None, listing: Listing) -> None:
     path = str(target.host_path or target.bench_path or "") or None
     attached = problem is None
     models.update(Pane, {"pane_id": row.pane_id}, log_path=path, log_attached=attached)
@@ -343,7 +398,7 @@ def _log_columns(row: Pane, target: LogTarget, problem: str | None, listing: Lis
     if problem is None:
         panes.record(row, events.PaneLogAttached(log_path=path or ""))
     else:
-        panes.record(row, events.PaneLogAttachFailed(reason=problem))
+        panes.record(row, events.PaneLogAttachFailed(reason=problem.text))
 
 
 # when a stage fails for good
@@ -357,7 +412,7 @@ def give_up(claim: Claim, error: errors.TowerError) -> None:
         for row in sorted_panes(Pane.pane_id.in_(claim.pane_ids()) & (Pane.state == states.CREATING)):
             after, named = (states.FAILED, states.RECOVERY_REATTACH) if lost else _OUTCOMES[stage]
             panes.move(row.pane_id, after, fault=Fault(named, error.message))
-        claim.settle(jobs.FAILED, encode_error(on_the_wire(error, claim.job.container_id)))
+        claim.settle(jobs.FAILED, encode_error(on_the_wire(error)))
 
 
 _OUTCOMES = {

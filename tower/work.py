@@ -29,6 +29,11 @@ class Work:
     """In monotonic seconds."""
 
     @property
+    def may_retry(self) -> bool:
+        """Whether the stage is tried again after a transient failure."""
+        return self.claim.job.attempts < len(self.settings.times.retry_delays)
+
+    @property
     def layout(self) -> Layout:
         """The layout of the job."""
         return models.find(Layout, layout_id=self.claim.job.layout_id)[0]
@@ -40,9 +45,13 @@ class Work:
 
 
 def open_work(settings: Settings, claim: Claim) -> Work:
-    """The bench and tmux of a job, and the time that the stage has left."""
+    """The bench and tmux of a job, and the time that the stage has left.
+
+    Once a job has been begun, a tmux server may live there though no row tells of a pane in it yet.
+    """
     deadline = time.monotonic() + max(0.0, claim.deadline - clock.boot_seconds())
-    tmux = tmux_of(settings, str(claim.job.container_id))
+    again = claim.number > 1
+    tmux = tmux_of(settings, str(claim.job.container_id), expected=again)
     return Work(settings, claim, tmux.bench, tmux, deadline)
 
 
@@ -72,11 +81,10 @@ def encode_error(error: errors.WireError) -> str:
     return msgspec.json.encode({"code": error.code, "message": error.message, "details": error.details}).decode()
 
 
-def on_the_wire(error: errors.TowerError, container_id: str) -> errors.WireError:
+def on_the_wire(error: errors.TowerError) -> errors.WireError:
     """An error of the closed set, for whoever waits for the job."""
     if isinstance(error, errors.WireError):
         return error
     if isinstance(error, errors.BenchTimeout):
-        kind = errors.TmuxUnavailable if container_id == "local" else errors.DockerUnavailable
-        return kind(f"{error.what} did not answer in time")
+        return error.on_the_wire()
     return errors.InternalError()

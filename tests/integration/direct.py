@@ -135,7 +135,6 @@ class Direct:
             "panes": tuple(panes),
             "neighbours": (),
             "remains": (),
-            "may_create_session": True,
         }
         self.fence += 1
         return self.tmux.spawn(Spawn(**values | more), self.fence, self.deadline())

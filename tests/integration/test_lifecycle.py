@@ -58,6 +58,8 @@ def test_an_agent_that_exits_later_shows_its_code_and_its_last_words(spot: Spot)
     assert third["state"] == "ready"
     assert _of(spot, layout, "degraded") == ("degraded", "launch_command")
     told = spot.events("managed_pane_launch_command_exited", pane_id=first["pane_id"])
+    assert 500 <= told[0]["payload"]["elapsed_ms"] < 30_000, "it ran for 1.5 s, and tmux tells whole seconds"
+    assert first["exited_at"] < first["observed_at"]
     assert [one["payload"]["exit_code"] for one in told] == [7]
     spot.scan()
     assert len(spot.events("managed_pane_launch_command_exited", pane_id=first["pane_id"])) == 1
@@ -166,12 +168,14 @@ def test_pane_commands_with_their_progress_and_exit_statuses(spot: Spot) -> None
     spot.remove_layout(layout["layout_id"])
 
 
-def test_a_restart_with_a_profile_that_does_not_exist_kills_nothing(spot: Spot) -> None:
+def test_a_restart_that_would_be_refused_kills_nothing(spot: Spot) -> None:
+    spot.tower.profile("lacks", ["cat"], env={"X": "${NOBODY_HAS_SET_THIS}"})
     layout = spot.make("one")
     row = layout["panes"][0]
-    done = spot.tower.cli("pane", "restart", row["pane_id"], "--yes", "-l", "nobody-knows-it")
-    assert done.returncode == 1
-    assert spot.pane(row["pane_id"])["state"] == "ready"
+    for profile in ("nobody-knows-it", "lacks"):
+        done = spot.tower.cli("pane", "restart", row["pane_id"], "--yes", "-l", profile)
+        assert done.returncode == 1
+        assert spot.pane(row["pane_id"])["state"] == "ready"
     spot.remove_layout(layout["layout_id"])
 
 
@@ -257,3 +261,22 @@ def test_progress_shows_on_a_terminal(spot: Spot) -> None:
     terminal.shows("3/3")
     assert terminal.ends() == 0
     spot.remove_layout(layout["layout_id"])
+
+
+def test_a_pane_without_its_log_whose_command_ends_says_so_too(spot: Spot) -> None:
+    script = 'while [ ! -e "$0" ]; do sleep 0.1; done; exit 5'
+    spot.tower.profile("waits", ["sh", "-c", script, str(spot.place.path("go"))])
+    spot.tower.template("waits", [pane("w", "waits")])
+    (row,) = spot.make("waits")["panes"]
+    Path(row["log_path"]).unlink()
+    spot.scan()
+    assert spot.pane(row["pane_id"])["failed_stage"] == "log_attach"
+    spot.place.path("go").touch()
+    eventually(lambda: spot.scan() or spot.pane(row["pane_id"])["exited_at"], what="the end is known")
+    after = spot.pane(row["pane_id"])
+    assert (after["state"], after["failed_stage"], after["exit_code"]) == ("degraded", "log_attach", 5)
+    assert len(spot.events("managed_pane_launch_command_exited", pane_id=row["pane_id"])) == 1
+    agent = spot.tower.call("app.agent.detail", agent_id=row["agent_id"])["row"]
+    assert agent["pane_active"] is False
+    spot.place.path("go").unlink()
+    spot.remove(row["pane_id"])

@@ -238,3 +238,80 @@ def test_the_focus_of_an_attached_operator_stays(spot: Spot) -> None:
     assert spot.place.tmux("list-clients", "-t", f"={session}", "-F", "#{client_name}").strip()
     spot.place.tmux("kill-session", "-t", f"={watcher}")
     spot.remove_layout(layout["layout_id"])
+
+
+def test_a_sibling_that_the_operator_moved_away_is_no_place_to_split(spot: Spot) -> None:
+    layout = spot.make("three")
+    session, rows = layout["tmux_session_name"], layout["panes"]
+    own = spot.name()
+    spot.place.tmux("new-session", "-d", "-s", own, "-x", "200", "-y", "50", "sleep 1000")
+    spot.place.tmux("join-pane", "-d", "-s", rows[1]["tmux_pane_id"], "-t", f"={own}:")
+    look = ("list-panes", "-t", f"={own}:", "-F", "#{pane_id} #{pane_width}x#{pane_height} #{pane_left},#{pane_top}")
+    before = spot.place.tmux(*look)
+    spot.remove(rows[0]["pane_id"])
+    first = spot.recreate(rows[0]["pane_id"])
+    assert spot.place.tmux(*look) == before, "what lives in the operator's session is left alone"
+    assert spot.in_order(session) == [first["pane_id"], rows[2]["pane_id"]]
+    spot.remove(first["pane_id"])
+    spot.remove(rows[2]["pane_id"])
+    spot.tower.call("managed.layout.recreate", layout_id=layout["layout_id"])
+    spot.tower.ready(layout["layout_id"])
+    assert len(spot.in_order(session)) == 2, "its session is made anew"
+    assert spot.place.tmux(*look) == before
+    spot.place.tmux("kill-session", "-t", f"={own}")
+    spot.remove_layout(layout["layout_id"])
+
+
+def test_a_removed_layout_comes_back_beside_what_the_operator_has_put_into_its_session(spot: Spot) -> None:
+    layout = spot.make("three")
+    session = layout["tmux_session_name"]
+    spot.place.tmux("split-window", "-d", "-t", f"={session}:", "sleep 1000")
+    spot.remove_layout(layout["layout_id"])
+    assert spot.in_order(session) == [""]
+    spot.tower.call("managed.layout.recreate", layout_id=layout["layout_id"])
+    spot.tower.ready(layout["layout_id"])
+    assert len(spot.in_order(session)) == 4
+    spot.place.tmux("kill-session", "-t", f"={session}")
+    spot.remove_layout(layout["layout_id"])
+
+
+def test_it_stands_in_its_place_beside_what_is_left_of_a_failed_pane(spot: Spot) -> None:
+    spot.tower.profile("nowhere", IDLE, working_dir="/no/such/dir")
+    spot.tower.template("middle", [pane("a", "idle"), pane("b", "nowhere"), pane("c", "idle")])
+    layout = spot.tower.settled(spot.accept("middle"))
+    first, failed, third = layout["panes"]
+    spot.remove(third["pane_id"])
+    after = spot.recreate(third["pane_id"])
+    assert spot.in_order(layout["tmux_session_name"]) == [row["pane_id"] for row in (first, failed, after)]
+    spot.remove_layout(layout["layout_id"])
+
+
+def test_a_layout_whose_session_just_went_is_looked_at_before_it_is_called_whole(spot: Spot) -> None:
+    layout = spot.make("three")
+    spot.place.tmux("kill-session", "-t", f"={layout['tmux_session_name']}")
+    answer = spot.tower.call("managed.layout.recreate", layout_id=layout["layout_id"])
+    assert len(answer["panes"]) == 3
+    spot.tower.ready(layout["layout_id"])
+    spot.remove_layout(layout["layout_id"])
+
+
+def test_whether_a_recreate_would_be_accepted_can_be_asked_beforehand(spot: Spot) -> None:
+    layout = spot.make("one")
+    row = layout["panes"][0]
+    answer = spot.tower.call("managed.pane.recreate", predecessor_pane_id=row["pane_id"], check_only=True)
+    assert answer == {
+        "pane_id": None,
+        "predecessor_id": None,
+        "chain_depth": 0,
+        "state": "ready",
+        "replay": False,
+    }
+    assert _refused(spot, row["pane_id"], check_only=True, launch_command_override="none").code == (
+        "managed_launch_command_not_found"
+    )
+    spot.tower.profile("lacks", ["cat"], env={"X": "${NOBODY_SET_THIS}"})
+    refused = _refused(spot, row["pane_id"], check_only=True, launch_command_override="lacks")
+    assert refused.code == "validation_failed"
+    assert spot.pane(row["pane_id"])["state"] == "ready"
+    assert len(spot.tower.layout(layout["layout_id"])["panes"]) == 1
+    spot.remove_layout(layout["layout_id"])

@@ -16,7 +16,7 @@ import pytest
 
 from tests.integration.direct import Direct, Dump, eventually, neighbours, seen_by_id
 from tower.errors import TmuxUnavailable
-from tower.tmux import FinishPane, Listing, Neighbour, NewPane, Outcome, Overtaken, Remains, Spawn
+from tower.tmux import FinishPane, Listing, Neighbour, NewPane, Outcome, Overtaken, Remains, Spawn, sending
 from tower.tmux.scripts import ARRANGEMENTS
 
 HOSTILE = [
@@ -83,6 +83,7 @@ set-hook -g after-select-pane 'kill-pane'
 set-hook -g after-list-panes 'run-shell "echo listed >>HOOKS"'
 set-hook -g after-display-message 'kill-session -t work'
 set-hook -g after-load-buffer 'run-shell "echo loaded >>HOOKS"'
+set-hook -g after-list-buffers 'run-shell "echo buffers >>HOOKS"'
 set-hook -g after-paste-buffer 'run-shell "echo pasted >>HOOKS"'
 """
 
@@ -157,6 +158,19 @@ def test_a_new_session_has_its_panes_in_order(direct: Direct, layout: str, count
     assert listing.messages == ()
 
 
+@pytest.mark.parametrize("chosen", ["", "set -g main-pane-width 40"])
+def test_the_main_pane_is_wide_enough_for_whoever_attaches(direct: Direct, layout: str, chosen: str) -> None:
+    direct.begin("")
+    if chosen:
+        direct.sh(*chosen.split())
+    panes = [direct.pane(slot, layout) for slot in range(3)]
+    direct.spawn(panes, arrangement="main-vertical")
+    assert direct.sh("show-options", "-wv", "-t", "=work:", "main-pane-width").strip() == ("40" if chosen else "110")
+    direct.sh("resize-window", "-t", "=work:", "-x", "80", "-y", "24")
+    widths = direct.sh("list-panes", "-t", "=work:", "-F", "#{pane_width}").split()
+    assert chosen or int(widths[0]) >= 38
+
+
 def test_the_operators_tmux_conf_changes_nothing(direct: Direct, layout: str) -> None:
     hooks, outer = direct.root / "hooks", direct.root / "outer"
     conf = direct.root / "hostile.conf"
@@ -225,10 +239,6 @@ def test_a_spawn_that_runs_twice_makes_nothing_twice(direct: Direct, layout: str
     again = direct.spawn(panes)
     assert len(again.panes) == 3
     assert {pane.pid for pane in first.panes} < {pane.pid for pane in again.panes}
-
-
-def test_without_leave_no_session_is_made(direct: Direct, layout: str) -> None:
-    assert direct.spawn([direct.pane(0, layout)], may_create_session=False).panes == ()
 
 
 def test_an_unknown_arrangement_never_reaches_tmux(direct: Direct, layout: str) -> None:
@@ -692,13 +702,23 @@ def test_text_arrives_as_it_was_sent(direct: Direct, layout: str, bracketed: boo
     assert direct.sh("list-buffers") == ""
 
 
+def test_a_text_whose_sender_died_half_way_is_not_pasted(direct: Direct, layout: str) -> None:
+    pane, target, out = _reader(direct, layout)
+    tmux = [direct.bench.facts(direct.deadline()).tmux, *direct.bench.tmux_command()[1:]]
+    words = sending.arguments(tmux, target, pane.pane_id, b"whole text", enter=True)
+    assert direct.bench.run(words, stdin=b"whole", deadline=direct.deadline()).status != 0
+    assert direct.sh("list-buffers") == ""
+    assert direct.tmux.send(target, pane.pane_id, b"next", True, direct.deadline()).outcome is Outcome.DELIVERED
+    eventually(lambda: out.read_bytes() == b"next\r")
+
+
 def test_copy_mode_is_left_first(direct: Direct, layout: str) -> None:
     pane, target, out = _reader(direct, layout)
     direct.sh("copy-mode", "-t", target)
-    assert direct.tmux.listing(direct.deadline()).panes[0].in_mode
+    assert direct.sh("display-message", "-p", "-t", target, "#{pane_in_mode}").strip() == "1"
     assert direct.tmux.send(target, pane.pane_id, b"hello", True, direct.deadline()).outcome is Outcome.DELIVERED
     eventually(lambda: out.read_bytes() == b"hello\r")
-    assert not direct.tmux.listing(direct.deadline()).panes[0].in_mode
+    assert direct.sh("display-message", "-p", "-t", target, "#{pane_in_mode}").strip() == "0"
 
 
 def test_siblings_get_nothing_of_it_when_panes_are_synchronized(direct: Direct, layout: str) -> None:

@@ -32,7 +32,7 @@ def shown(number: int, session: str = "own", **more: Any) -> Seen:
         "exit_code": None,
         "exit_signal": None,
         "piped": False,
-        "in_mode": False,
+        "dead_since": None,
         "pane_id": "",
         "instance": "",
         "layout_id": "",

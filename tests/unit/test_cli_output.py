@@ -6,17 +6,28 @@ from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tower.cli import follow, output, sending, views
+from tower.cli import follow, output, requests, sending, views
 from tower.cli.console import Console
+from tower.cli.main import tower
 
 
 def test_a_table_is_aligned_whatever_colour_it_has() -> None:
     rows = [{"name": "m1", "state": "ready"}, {"name": "longer", "state": "failed"}]
     text = click.unstyle(output.table({"LABEL": "name", "STATE": "state", "X": "none"}, rows, "nothing"))
     assert text == "LABEL   STATE   X\nm1      ready   -\nlonger  failed  -"
+
+
+def test_a_row_is_one_line() -> None:
+    assert output.table({"A": "a"}, [{"a": "x\ny\r\tz"}], "") == "A\nx\\ny\\r\\tz"
+
+
+def test_counts() -> None:
+    assert [output.count(number, "bench", "benches") for number in (0, 1, 2)] == ["0 benches", "1 bench", "2 benches"]
+    assert [output.count(number, "pane") for number in (1, 2)] == ["1 pane", "2 panes"]
 
 
 def test_an_empty_table_says_so() -> None:
@@ -110,3 +121,36 @@ def test_a_text_arrives_whole_whatever_its_parts(text: str) -> None:
     assert [payload.get("more", False) for payload in payloads] == [True] * (len(payloads) - 1) + [False]
     assert [payload.get("part", 0) for payload in payloads] == list(range(len(payloads)))
     assert all(len(json.dumps(payload, ensure_ascii=False).encode()) <= 16 * 1024 for payload in payloads)
+
+
+@pytest.mark.parametrize(
+    ("pane", "runs"),
+    [
+        ({"state": "ready", "exited_at": None}, True),
+        ({"state": "creating", "exited_at": None}, True),
+        ({"state": "degraded", "exited_at": None}, True),
+        ({"state": "degraded", "exited_at": "2026-01-01T00:00:00Z"}, False),
+        ({"state": "failed", "exited_at": None}, False),
+        ({"state": "removed", "exited_at": None}, False),
+    ],
+)
+def test_what_may_run_is_asked_about(pane: dict[str, str | None], runs: bool) -> None:
+    assert requests._runs(pane) is runs
+
+
+class Doubtful(Taken):
+    """A server that does not know whether the pane took it."""
+
+    inside = False
+
+    def rows(self, method: str, /, filters: Any = None, **params: Any) -> Any:
+        return iter([{"agent_id": "0b5a68c0-93a0-4b2e-8a60-0f3c1f0c7d11"}])
+
+    def call(self, method: str, /, **params: Any) -> dict[str, Any]:
+        return {**super().call(method, **params), "state": "unknown", "reason": "tmux did not answer"}
+
+
+def test_what_became_of_a_text_is_told_with_its_reason() -> None:
+    words = ["pane", "send", "0b5a68c0-93a0-4b2e-8a60-0f3c1f0c7d11", "hello"]
+    done = CliRunner().invoke(tower, words, obj=Doubtful(), standalone_mode=False)
+    assert (done.output, done.return_value) == ("unknown: tmux did not answer\n", 1)

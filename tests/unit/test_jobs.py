@@ -182,3 +182,16 @@ def test_panes_of_unfinished_jobs_are_named(holders: Holders) -> None:
     with claim.writing():
         claim.settle(jobs.DONE)
     assert jobs.named_by_unfinished("local") == set()
+
+
+def test_a_stage_that_a_living_holder_did_not_end_in_time_was_an_attempt(holders: Holders) -> None:
+    job_id, holder = submit(), holders.enter()
+    assert take(job_id, holders, holder, seconds=0)
+    again = take(job_id, holders)
+    assert again
+    assert again.job.attempts == 1
+    with again.writing():
+        again.proceed("launch_command")
+    last = take(job_id, holders)
+    assert last
+    assert last.job.attempts == 0

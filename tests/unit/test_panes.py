@@ -55,12 +55,14 @@ def test_a_move_tells_and_derives_in_one_transaction() -> None:
 def test_a_failed_kill_shows_until_the_pane_is_seen_well() -> None:
     pane = rows.panes_of(rows.layout())[0]
     panes.move(pane.pane_id, states.DEGRADED, fault=Fault(states.LOG_ATTACH, "no log"))
+    panes.kill_failed(pane.pane_id, "tmux is silent")
     panes.kill_failed(pane.pane_id, "the engine is down")
+    assert Pane.get().reason == "the engine is down"
     row = Pane.get()
     assert (row.state, row.failed_stage) == (states.DEGRADED, states.TMUX_KILL)
     panes.seen_well(row)
     row = Pane.get()
-    assert (row.state, row.failed_stage) == (states.DEGRADED, states.LOG_ATTACH)
+    assert (row.state, row.failed_stage, row.reason) == (states.DEGRADED, states.LOG_ATTACH, "no log")
 
 
 @pytest.mark.usefixtures("settings")

@@ -15,6 +15,7 @@ from tower.cli.framework import ALIASES
 from tower.cli.main import tower
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+QUICKSTART = (Path(__file__).parents[2] / "examples/quickstart.sh").read_text("utf-8")
 COMMANDS = dict(ALL)
 
 
@@ -84,3 +85,26 @@ def test_every_exit_status_is_documented() -> None:
 def test_every_path_variable_is_documented() -> None:
     for name in ("TOWER_CONFIG_DIR", "TOWER_STATE_DIR", "TOWER_SOCKET", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
         assert f"${name}" in README
+
+
+def test_the_quickstart_leaves_the_labels_of_this_page_free() -> None:
+    """Labels are unique in a bench; the page's own layouts take theirs without a prefix."""
+    (prefix,) = re.findall(r"tower layout create local .* --label-prefix (\S+)", QUICKSTART)
+    created = [line for line in lines() if line.startswith("tower layout create") and "-s" in line.split()]
+    assert created
+    assert not [line for line in created if f"--label-prefix {prefix}" in line]
+    assert all(f"`{prefix}{label}`" in README for label in ("m1", "s1", "s2"))
+
+
+def test_the_page_puts_the_command_on_the_path_before_it_is_used() -> None:
+    before, _, _ = README.partition("$ tower up")
+    assert "$ . .venv/bin/activate" in before
+    assert "/.venv/bin/activate" in QUICKSTART.rpartition("cat <<END")[2]
+
+
+def test_a_bench_is_given_its_own_log_folder() -> None:
+    section = README.partition("## Any container as a bench")[2].partition("\n## ")[0]
+    (name,) = re.findall(r"--name (\S+)", section)
+    folder = f"~/.local/state/opensoft/agenttower/logs/{name}"
+    assert f"$ mkdir -p -m 700 {folder}\n" in section
+    assert f"-v {folder}:" in section

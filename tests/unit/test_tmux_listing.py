@@ -43,10 +43,11 @@ def test_a_server_without_panes() -> None:
 
 def test_the_fields_of_a_pane() -> None:
     options = {"@tower_pane": "p", "@tower_instance": "i", "@tower_layout": "l", "@tower_marker": "m"}
-    state = {"pane_dead": "1", "pane_dead_signal": "9", "pane_pipe": "1", "pane_in_mode": "2"}
+    state = {"pane_dead": "1", "pane_dead_signal": "9", "pane_pipe": "1", "pane_dead_time": "1700000009"}
     seen = parse(server() + pane(7, **options, **state, **{"@tower_failed": "exec:127"})).panes[0]
     assert (seen.tmux_pane_id, seen.pane_id, seen.instance, seen.layout_id, seen.marker) == ("%7", "p", "i", "l", "m")
-    assert (seen.dead, seen.exit_code, seen.exit_signal, seen.piped, seen.in_mode) == (True, None, 9, True, True)
+    assert (seen.dead, seen.exit_code, seen.exit_signal, seen.piped) == (True, None, 9, True)
+    assert seen.dead_since == 1700000009
     assert seen.failed_mark == "exec:127"
 
 

@@ -11,7 +11,7 @@ from tower.config import Logs, load
 from tower.tmux import Neighbour, NewPane, Spawn
 from tower.tmux.launcher import command_line, environment, log_command
 from tower.tmux.scripts import Spawning, fence_option
-from tower.tmux.sending import script
+from tower.tmux.sending import arguments
 
 FACTS = Facts("dev", 1000, 1000, "/home/dev", "/bin/bash", "/own:/bin", "C.UTF-8", "/usr/bin/tmux")
 
@@ -24,7 +24,7 @@ def pane(slot: int = 0, **more: Any) -> NewPane:
 
 def spawning(slots: list[int], live: list[int]) -> Spawning:
     neighbours = tuple(Neighbour(slot, f"p{slot}", f"%{slot}") for slot in live)
-    plan = Spawn("l", "work", "tiled", tuple(map(pane, slots)), neighbours, (), True)
+    plan = Spawn("l", "work", "tiled", tuple(map(pane, slots)), neighbours, ())
     return Spawning(plan, "instance", FACTS, load({"HOME": "/nowhere"}))
 
 
@@ -115,4 +115,4 @@ def test_a_log_is_appended_to_and_ends_with_its_input(tmp_path: Path) -> None:
 
 
 def test_a_text_never_shows_in_the_script_that_sends_it() -> None:
-    assert "secret" not in script("%1", "p", b"secret", enter=True)
+    assert "secret" not in " ".join(arguments(["tmux"], "%1", "p", b"secret", enter=True))

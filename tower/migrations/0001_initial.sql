@@ -7,13 +7,14 @@ CREATE TABLE bench (
     container_id TEXT PRIMARY KEY,
     name TEXT NOT NULL,
     runtime TEXT NOT NULL CHECK (runtime IN ('local', 'docker')),
-    state TEXT NOT NULL CHECK (state IN ('active', 'inactive', 'degraded_scan')),
+    state TEXT NOT NULL CHECK (state IN ('active', 'inactive')),
     container_state TEXT,
     image TEXT,
     started_at TEXT,
     epoch INTEGER NOT NULL DEFAULT 0,
     first_seen_at TEXT NOT NULL,
-    last_scanned_at TEXT NOT NULL
+    last_scanned_at TEXT NOT NULL,
+    scan_problem TEXT
 );
 CREATE INDEX bench_by_name ON bench (name);
 
@@ -53,8 +54,9 @@ CREATE TABLE pane (
         failed_stage IS NULL OR failed_stage IN
         ('pane_create', 'launch_command', 'registration', 'log_attach', 'tmux_kill', 'recovery_reattach')
     ),
-    stage_before_kill TEXT,
     reason TEXT,
+    stage_before_kill TEXT,
+    reason_before_kill TEXT,
     newest INTEGER NOT NULL DEFAULT 1 CHECK (newest IN (0, 1)),
     pending_marker_token TEXT CHECK ((state = 'creating') = (pending_marker_token IS NOT NULL)),
     launch_command_ref TEXT,
@@ -66,6 +68,7 @@ CREATE TABLE pane (
     agent_id TEXT,
     log_path TEXT,
     log_attached INTEGER NOT NULL DEFAULT 0 CHECK (log_attached IN (0, 1)),
+    launched_at TEXT,
     exit_code INTEGER,
     exit_signal INTEGER,
     exited_at TEXT,
