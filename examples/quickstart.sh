@@ -21,40 +21,64 @@ profile() {
   printf 'name: %s\ncommand: %s\n' "$1" "$2" >"$file"
 }
 
-# layout_state: the state of the layout on this host's session; nothing where there is none.
-layout_state() {
-  tower layout list --json | python -c '
+# found: the state of the layout on this host, then the labels of its panes that are not ready; nothing without one.
+found() {
+  tower layout show "local:$SESSION" --json 2>/dev/null | python -c '
 import json, sys
-for row in json.load(sys.stdin)["items"]:
-    if (row["container_id"], row["tmux_session_name"]) == ("local", sys.argv[1]):
-        print(row["state"])
-' "$SESSION"
+row = json.loads(sys.stdin.read() or "{}")
+print(row.get("state", ""), *(pane["label"] for pane in row.get("panes", ()) if pane["state"] != "ready"))
+'
+}
+
+# settled STATUS: goes on when a layout is there, whatever its state; a refusal or a missing server ends it here.
+settled() {
+  case $1 in 3 | 4 | 5) ;; *) exit "$1" ;; esac
 }
 
 profile quickstart-events "[\"tail\", \"-n\", \"5\", \"-F\", \"$state/events.jsonl\"]"
 profile quickstart-clock '["sh", "-c", "while date; do sleep 5; done"]'
 profile quickstart-shell '["sh", "-i"]'
 
-case $(layout_state) in
-'')
-  tower layout create local -t 1m+2s -s "$SESSION" \
-    -l master=quickstart-events -l slave:s1=quickstart-clock -l slave:s2=quickstart-shell
+read -r before _ < <(found)
+case $before in
+'' | removed)
+  tower layout create local -t 1m+2s -s "$SESSION" --label-prefix qs- \
+    -l master=quickstart-events -l slave:s1=quickstart-clock -l slave:s2=quickstart-shell || settled $?
   ;;
 failed)
   echo "the panes of $SESSION were lost; they are made anew"
-  tower layout recreate "$SESSION"
+  tower layout recreate "local:$SESSION" || settled $?
   ;;
 *)
-  tower layout wait "$SESSION" --timeout 60 >/dev/null || true
+  tower layout wait "local:$SESSION" --timeout 60 >/dev/null || settled $?
   echo "they are there already:"
-  tower layout show "$SESSION"
+  tower layout show "local:$SESSION"
   ;;
 esac
 
+# remedy STATE LABEL...: what makes a layout of that state whole, with its panes that are not ready.
+remedy() {
+  local tower=$ROOT/.venv/bin/tower state=$1 label
+  shift
+  case $state in
+  degraded) for label in "$@"; do echo "  $tower pane restart $SESSION/$label"; done ;;
+  creating) echo "  $tower layout wait $SESSION" ;;
+  *) echo "  $tower layout recreate $SESSION" ;;
+  esac
+}
+
+read -r after labels < <(found)
+if [ "$after" != ready ]; then
+  printf '\nquickstart: %s is %s: %s. The table says why; once that is put right:\n' "$SESSION" "$after" "$labels" >&2
+  # shellcheck disable=SC2086 - one word a label
+  remedy "$after" $labels >&2
+  exit 1
+fi
+
 cat <<END
 
-Look at them:      $ROOT/.venv/bin/tower layout attach $SESSION      (leave with Ctrl-b d)
-What happened:     $ROOT/.venv/bin/tower events --layout $SESSION
-Stop the tower:    $ROOT/.venv/bin/tower down      (the panes live on)
+For \`tower\` in this shell:  . $ROOT/.venv/bin/activate
+Look at the panes:           tower layout attach $SESSION      (leave with Ctrl-b d)
+What happened:               tower events --layout $SESSION
+Stop the tower:              tower down      (the panes live on)
 END
-[ "$(layout_state)" = ready ]

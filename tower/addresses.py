@@ -40,6 +40,7 @@ def layout_id(server: Server, word: str) -> str:
     """
     if _whole(word):
         return word
+    _require(word, "layout")
     for wanted in (UNREMOVED, [states.REMOVED]):
         rows = list(server.items("managed.layout.list", state=wanted))
         for fits in (_is_session, _begins("layout_id")):
@@ -55,6 +56,7 @@ def pane_id(server: Server, word: str) -> str:
     """
     if _whole(word):
         return word
+    _require(word, "pane")
     found = _pane_by_label(server, word) if "/" in word else _pane_by_prefix(server, word)
     if found is None and not server.inside:
         found = _agent(server, word)
@@ -80,13 +82,20 @@ def agent_id(server: Server, word: str) -> str:
 def _why_no_agent(pane: Row) -> str:
     if pane["state"] == states.CREATING:
         return f"pane {pane['label']} is still being created; wait for it with `tower layout wait`"
-    return f"pane {pane['label']} is {pane['state']}; `tower pane recreate` brings it back"
+    verb = "restart" if pane["state"] == states.DEGRADED else "recreate"
+    return f"pane {pane['label']} is {pane['state']}; `tower pane {verb}` brings it back"
 
 
 def is_bench(row: Row, word: str) -> bool:
     """Whether the row's bench is called so: by its name, its id, or 12 characters of that and more."""
     container_id = str(row["container_id"])
     return word in (container_id, row["container_name"]) or (len(word) >= 12 and container_id.startswith(word))
+
+
+def _require(word: str, kind: str) -> None:
+    """Raise ValidationFailed for an empty word, which every id begins with."""
+    if not word:
+        raise ValidationFailed(kind, "it is empty; name one by its id, the beginning of that, or its session")
 
 
 def _whole(word: str) -> bool:

@@ -11,19 +11,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from tower import catalog, models, supervision
+from tower import catalog, health, models, supervision
 from tower.benches import LOCAL, Bench
 from tower.benches.docker import DockerBench
-from tower.benches.engine import engine
 from tower.benches.local import LocalBench
 from tower.client import Client, Refused, ServerUnreachable
 from tower.config import Settings
 from tower.errors import TowerError
-from tower.jobs import UNFINISHED, Holders
+from tower.jobs import UNFINISHED
 from tower.tmux import Tmux
 
 OK: Final = "ok"
@@ -32,9 +30,6 @@ PROBLEM: Final = "problem"
 
 PATIENCE: Final = 8.0
 """Seconds that a bench, or the engine, may take."""
-
-STUCK: Final = 120.0
-"""Seconds without progress after which an unfinished job is worth a word."""
 
 LITTLE: Final = 1 << 30
 TOO_LITTLE: Final = 100 << 20
@@ -63,14 +58,14 @@ def examine(settings: Settings) -> list[Finding]:
     return [
         *_config(settings),
         _tmux(settings),
-        _docker(settings, known),
+        _docker(known),
         _supervisord(settings),
         _socket(settings, answer),
         _workers(settings),
         database,
         *([_queue()] if known else []),
         _disk(settings),
-        _files(settings),
+        *_files(settings),
         *_benches(settings, known),
     ]
 
@@ -128,16 +123,14 @@ def _tmux(settings: Settings) -> Finding:
     return Finding("tmux", OK, f"{done.stdout.decode().strip()} at {bench.facts(deadline).tmux}")
 
 
-def _docker(settings: Settings, known: bool) -> Finding:
-    del settings
-    try:
-        engine().ask("GET", "/version", deadline=time.monotonic() + PATIENCE)
-    except TowerError as error:
-        used = known and any(row.runtime == "docker" and row.state == "active" for row in _rows())
-        if used:
-            return Finding("docker", PROBLEM, error.message, "start the engine, or correct DOCKER_HOST")
-        return Finding("docker", OK, "no engine answers, and none is needed for the host's own bench")
-    return Finding("docker", OK, "the engine answers")
+def _docker(known: bool) -> Finding:
+    """`known`: whether there is a database that says which benches there are."""
+    fault = health.engine_fault(time.monotonic() + PATIENCE)
+    if fault is None:
+        return Finding("docker", OK, "the engine answers")
+    if known and health.engine_needed():
+        return Finding("docker", PROBLEM, fault, "start the engine, or correct DOCKER_HOST")
+    return Finding("docker", OK, "no engine answers, and none is needed for the host's own bench")
 
 
 def _supervisord(settings: Settings) -> Finding:
@@ -166,7 +159,7 @@ def _socket(settings: Settings, answer: str | None) -> Finding:
 
 
 def _workers(settings: Settings) -> Finding:
-    living, wanted = len(Holders(settings).living()), settings.workers.processes
+    living, wanted = health.workers(settings)
     if not living:
         return Finding("workers", PROBLEM, "no worker runs: what is accepted waits", "run `tower up`")
     if living < wanted:
@@ -193,16 +186,13 @@ def _database(settings: Settings) -> Finding:
 
 
 def _queue() -> Finding:
-    unfinished = models.Job.select().where(models.Job.state.in_(UNFINISHED))
-    oldest = unfinished.order_by(models.Job.updated_at).first()
-    if oldest is None:
-        return Finding("queue", OK, "nothing waits")
-    idle = time.time() - datetime.fromisoformat(oldest.updated_at).timestamp()
-    text = f"{unfinished.count()} jobs unfinished"
-    if idle < STUCK:
-        return Finding("queue", OK, text)
-    advice = f"see `tower job show {oldest.id}`, and whether its bench answers"
-    return Finding("queue", WARNING, f"{text}; job {oldest.id} has not moved for {idle:.0f} s", advice)
+    unfinished = models.Job.select().where(models.Job.state.in_(UNFINISHED)).count()
+    stuck = health.stuck_job()
+    if stuck is None:
+        return Finding("queue", OK, f"{unfinished} jobs unfinished" if unfinished else "nothing waits")
+    job, idle = stuck
+    text = f"job {job.id} ({job.kind}) of {unfinished} unfinished has not moved for {idle:.0f} s"
+    return Finding("queue", WARNING, text, f"see `tower job show {job.id}`, and whether its bench answers")
 
 
 def _disk(settings: Settings) -> Finding:
@@ -220,12 +210,12 @@ def _existing(folder: Path) -> Path:
     return next(path for path in (folder, *folder.parents) if path.exists())
 
 
-def _files(settings: Settings) -> Finding:
-    known = catalog.load(settings)
-    if known.problems:
-        text = "; ".join(str(problem) for problem in known.problems)
-        return Finding("templates", PROBLEM, text, "correct these files; until then they are skipped")
-    return Finding("templates", OK, f"{len(known.templates)} templates, {len(known.profiles)} launch profiles")
+def _files(settings: Settings) -> Iterator[Finding]:
+    known = catalog.read(settings)
+    for problem in known.problems:
+        yield Finding("templates", PROBLEM, str(problem), "correct this file; until then it is skipped")
+    if not known.problems:
+        yield Finding("templates", OK, f"{len(known.templates)} templates, {len(known.profiles)} launch profiles")
 
 
 def _rows() -> list[models.Bench]:

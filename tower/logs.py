@@ -1,16 +1,17 @@
 """A pane's log: the file that is written and the older ones beside it, on the host or inside the bench.
 
-The writer in the bench renames FILE to FILE.1, FILE.1 to FILE.2 and so on when FILE is full.
+The writer in the bench renames FILE to FILE.1, FILE.1 to FILE.2 and so on when FILE is full, or empties FILE where no
+older ones are kept. The files are opened from the newest to the oldest: what is renamed meanwhile is then met twice,
+and never missed.
 """
 
 import os
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from time import monotonic
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
 from tower.benches import Bench
 from tower.config import Settings
@@ -26,6 +27,47 @@ PATIENCE: Final = 30.0
 
 _BLOCK: Final = 1 << 16
 _MOST_INSIDE: Final = 256 * 1024 * 1024
+_RENAMED: Final = 75
+
+_READ_INSIDE: Final = f"""\
+inode() {{
+  set -- $(ls -i -- "$1" 2>/dev/null)
+  echo "$1"
+}}
+inodes() {{
+  for f; do inode "$f"; done
+}}
+known=$1 from=$2
+shift 2
+before=$(inodes "$@")
+wanted=yes
+for i in $before; do [ "$i" != "$known" ] || wanted=; done
+for f; do
+  i=$(inode "$f")
+  [ -n "$i" ] || continue
+  size=$(($(wc -c <"$f")))
+  start=0
+  if [ "$i" = "$known" ]; then
+    wanted=yes
+    [ "$from" -gt "$size" ] || start=$from
+  fi
+  [ -n "$wanted" ] || continue
+  echo "$i $start $((size - start))"
+  tail -c "+$((start + 1))" <"$f" | head -c "$((size - start))"
+done
+[ "$before" = "$(inodes "$@")" ] || exit {_RENAMED}
+"""
+"""What files $3, $4 … hold, the oldest first, from byte $2 of the one with inode $1 on, or all where that is gone.
+
+Before each goes a line: its inode, the first byte, and how many follow.
+"""
+
+
+class _Place(NamedTuple):
+    """How far a log inside a bench has been read: inode and byte of its newest file."""
+
+    inode: int = 0
+    offset: int = 0
 
 
 class LogUnreadable(TowerError):
@@ -53,71 +95,122 @@ class PaneLog:
         if not self._on_host:
             yield from self._chunks_inside(lines, follow)
             return
-        with self._open() as live:
-            whole = self._whole(live)
-            yield from whole if lines is None else _last(whole, lines)
-            if follow:
-                yield from self._later(live)
-
-    def _chunks_inside(self, lines: int | None, follow: bool) -> Iterator[bytes]:
-        text = self._inside()
-        yield from [text] if lines is None else _last(iter([text]), lines)
+        *older, live = self._files()
+        whole = _read(older, live)
+        yield from whole if lines is None else _last(whole, lines)
         if follow:
-            yield from self._later_inside(len(text))
+            yield from self._later(live)
+        else:
+            live.close()
 
-    def _open(self) -> BinaryIO:
+    def _files(self, than: BinaryIO | None = None) -> list[BinaryIO]:
+        """The files, or only those that are newer than one, the oldest first."""
+        while True:
+            found = self._opened(than)
+            if self._is_at(found[-1], 0) or self._is_at(found[-1], 1):
+                return found
+            for file in found:  # full files were renamed twice meanwhile, so that one may stand in the wrong place
+                file.close()
+
+    def _opened(self, than: BinaryIO | None) -> list[BinaryIO]:
+        found: list[BinaryIO] = []
+        for number in range(self._keep + 1):
+            file = self._open(number)
+            if file is None:
+                continue
+            if any(_same(file, other) for other in found):
+                file.close()
+                continue
+            if than is not None and _same(file, than):
+                file.close()
+                break
+            found.append(file)
+        return found[::-1]
+
+    def _open(self, number: int) -> BinaryIO | None:
+        """The file that is written, or the older one of that number, which may be missing.
+
+        Raises LogUnreadable.
+        """
+        path = self._numbered(number)
         try:
-            return self._path.open("rb")
+            if not number and not path.exists():
+                time.sleep(PAUSE)  # between the rename of the full file and the making of the next
+            return path.open("rb")
         except FileNotFoundError:
-            raise LogUnreadable(f"There is no log at {self._path}; inside a bench, read it on the host.") from None
+            if number:
+                return None
+            raise LogUnreadable(f"There is no log at {path}; inside a bench, read it on the host.") from None
         except OSError as error:
-            raise LogUnreadable(f"{self._path}: {error.strerror}") from error
-
-    def _whole(self, live: BinaryIO) -> Iterator[bytes]:
-        """The older files, then the one that is written; that one was opened first, so nothing is missed."""
-        for number in range(self._keep, 0, -1):
-            with suppress(FileNotFoundError), self._path.with_name(f"{self._path.name}.{number}").open("rb") as older:
-                if not _same(older, live):
-                    yield from _blocks(older)
-        yield from _blocks(live)
+            raise LogUnreadable(f"{path}: {error.strerror}") from error
 
     def _later(self, live: BinaryIO) -> Iterator[bytes]:
-        """What is appended; a file that was renamed is read to its end before the new one."""
-        while True:
-            yield from _blocks(live)
-            if self._renamed(live):
-                yield from _blocks(live)
-                live = self._open()
-                continue
-            time.sleep(PAUSE)
-
-    def _renamed(self, live: BinaryIO) -> bool:
-        """Whether another file stands at the path by now."""
+        """What is appended, and all that newer files hold, once the one that was written is read to its end."""
         try:
-            return self._path.stat().st_ino != os.fstat(live.fileno()).st_ino
+            while True:
+                yield from _blocks(live)
+                if os.fstat(live.fileno()).st_size < live.tell():
+                    live.seek(0)
+                elif self._path.exists() and not self._is_at(live, 0):
+                    yield from _blocks(live)
+                    *between, newest = self._files(than=live)
+                    live.close()
+                    live = newest
+                    yield from _read(between, live)
+                else:
+                    time.sleep(PAUSE)
+        finally:
+            live.close()
+
+    def _is_at(self, file: BinaryIO, number: int) -> bool:
+        """Whether an open file is the one that is written, or the older one of that number."""
+        try:
+            return os.path.samestat(self._numbered(number).stat(), os.fstat(file.fileno()))
         except FileNotFoundError:
             return False
 
-    def _inside(self) -> bytes:
-        numbers = range(self._keep, 0, -1)
-        names = [*(f"{self._path}.{number}" for number in numbers), str(self._path)]
-        script = 'for f; do [ ! -e "$f" ] || cat -- "$f"; done'
-        return self._run(["/bin/sh", "-c", script, "tower", *names])
+    def _numbered(self, number: int) -> Path:
+        return self._path.with_name(f"{self._path.name}.{number}") if number else self._path
 
-    def _later_inside(self, known: int) -> Iterator[bytes]:
-        while True:
+    def _chunks_inside(self, lines: int | None, follow: bool) -> Iterator[bytes]:
+        text, place = self._inside(_Place())
+        yield from [text] if lines is None else _last(iter([text]), lines)
+        while follow:
             time.sleep(PAUSE_INSIDE)
-            text = self._inside()
-            if len(text) < known:
-                known = 0
-            yield text[known:]
-            known = len(text)
+            text, place = self._inside(place)
+            yield text
 
-    def _run(self, argv: list[str]) -> bytes:
-        done = self._bench.run(argv, deadline=monotonic() + PATIENCE, limit=_MOST_INSIDE)
-        if done.status != 0:
-            raise LogUnreadable(f"{self._path} in bench {self._bench.name}: {done.stderr.decode('utf-8', 'replace')}")
-        return done.stdout
+    def _inside(self, place: _Place) -> tuple[bytes, _Place]:
+        """What was written since then, and how far that goes."""
+        names = [*(f"{self._path}.{number}" for number in range(self._keep, 0, -1)), str(self._path)]
+        words = ["/bin/sh", "-c", _READ_INSIDE, "tower", str(place.inode), str(place.offset), *names]
+        until = monotonic() + PATIENCE
+        while True:
+            done = self._bench.run(words, deadline=until, limit=_MOST_INSIDE)
+            if done.status == 0:
+                return _parts(done.stdout, place)
+            if done.status != _RENAMED:
+                said = done.stderr.decode("utf-8", "replace")
+                raise LogUnreadable(f"{self._path} in bench {self._bench.name}: {said}")
+
+
+def _read(older: list[BinaryIO], live: BinaryIO) -> Iterator[bytes]:
+    """What these hold; the older ones are closed after it."""
+    for file in older:
+        with file:
+            yield from _blocks(file)
+    yield from _blocks(live)
+
+
+def _parts(told: bytes, place: _Place) -> tuple[bytes, _Place]:
+    """The text of what `_READ_INSIDE` prints, and how far it goes."""
+    text = b""
+    while told:
+        head, _, rest = told.partition(b"\n")
+        inode, start, count = map(int, head.split())
+        part, told = rest[:count], rest[count:]
+        text, place = text + part, _Place(inode, start + len(part))
+    return text, place
 
 
 def _blocks(file: BinaryIO) -> Iterator[bytes]:

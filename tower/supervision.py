@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
-from tower import __version__, config
+from tower import __version__, config, locks
 from tower.client import Client, Refused, ServerUnreachable
 from tower.config import Settings
 from tower.errors import TowerError
@@ -33,6 +33,9 @@ GRACE: Final = 10.0
 """Seconds beyond a stage's time within which a worker ends by itself."""
 
 T = TypeVar("T")
+
+_EXITED: Final = "Exited too quickly"
+"""How supervisord tells a process that ended from one that it could not start (supervisor/process.py, finish)."""
 
 _STATE_FD, _LOCK_FD = 3, 4
 """supervisord closes every inherited descriptor from 5 on, and its children all from 3 on."""
@@ -68,9 +71,8 @@ def up(settings: Settings) -> bool:
     Raises StartFailed.
     """
     config.make_state_dirs(settings)
-    with _turn(settings):
-        if running(settings) is not None:
-            _await(settings, lambda: None)
+    with locks.locked(settings.run_dir / "up.lock"):
+        if running(settings) is not None and _await(settings, lambda: running(settings) is None):
             return False
         with (settings.process_logs_dir / "supervisord.out").open("wb") as output:
             child = subprocess.Popen(
@@ -82,7 +84,8 @@ def up(settings: Settings) -> bool:
                 env=os.environ | _places(settings),
                 start_new_session=True,
             )
-        _await(settings, child.poll)
+        if not _await(settings, lambda: child.poll() is not None):
+            raise StartFailed(f"The tower did not come up: {_last_words(settings)}")
     return True
 
 
@@ -94,11 +97,24 @@ def foreground(settings: Settings) -> NoReturn:
     config.make_state_dirs(settings)
     lock = _lock(settings)
     end_leftovers(settings)
+    config.remember(settings)
     for stale in ("supervisor.sock", "supervisord.pid"):
         (settings.run_dir / stale).unlink(missing_ok=True)
+    _stop_writing(settings.process_logs_dir / "supervisord.out")
     _leave_open({_STATE_FD: os.open(settings.state_dir, os.O_RDONLY | os.O_DIRECTORY), _LOCK_FD: lock})
     argv = [sys.executable, "-P", "-m", "supervisor.supervisord", "-c", str(configuration())]
     os.execve(sys.executable, argv, os.environ | _environment(settings))  # noqa: S606 - no shell is wanted
+
+
+def _stop_writing(output: Path) -> None:
+    """Leave this output of an unattended start: supervisord ends when it cannot write to it, as on a full disk.
+
+    What it says stands in its log too, and there it bears a failure.
+    """
+    if output.exists() and os.path.samestat(os.fstat(sys.stdout.fileno()), output.stat()):
+        null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        for number in (1, 2):
+            os.dup2(null, number)
 
 
 def down(settings: Settings) -> bool:
@@ -119,17 +135,7 @@ def down(settings: Settings) -> bool:
 
 def running(settings: Settings) -> int | None:
     """The pid of supervisord, 0 of one that has not said it yet; None when there is none."""
-    try:
-        handle = os.open(_lock_path(settings), os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return int(_until(lambda: os.pread(handle, 32, 0), 1.0) or 0)
-    finally:
-        os.close(handle)
-    return None
+    return locks.holder(_lock_path(settings))
 
 
 def processes(settings: Settings) -> list[Process]:
@@ -152,6 +158,8 @@ def difference(settings: Settings) -> str | None:
     for name, what in (("TOWER_VERSION", "version"), ("TOWER_PYTHON", "Python")):
         if name in theirs and theirs[name] != mine[name]:
             return f"what runs is of {what} {theirs[name]}, this is {mine[name]}; `tower down`, then `tower up`"
+    if config.changed(settings):
+        return "config.yaml was changed since the start; it counts after `tower down`, then `tower up`"
     return None
 
 
@@ -180,36 +188,16 @@ def configuration() -> Path:
     return installed if installed.exists() else here.parent / "supervisord.conf"
 
 
-@contextlib.contextmanager
-def _turn(settings: Settings) -> Iterator[None]:
-    handle = os.open(settings.run_dir / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
 def _lock_path(settings: Settings) -> Path:
     return settings.run_dir / "supervisord.lock"
 
 
 def _lock(settings: Settings) -> int:
-    handle = os.open(_lock_path(settings), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    if not _until(lambda: _try_lock(handle), 1.0):
+    handle = locks.open_file(_lock_path(settings))
+    if not locks.take(handle):
         raise AlreadyRunning(f"The tower runs already, supervisord is pid {running(settings)}; `tower down` ends it.")
-    os.ftruncate(handle, 0)
-    os.write(handle, str(os.getpid()).encode())
+    locks.write_pid(handle)
     return handle
-
-
-def _try_lock(handle: int) -> bool:
-    """Lock it, or fail because of a supervisord, or for an instant because of somebody who looks for one."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _leave_open(handles: dict[int, int]) -> None:
@@ -236,20 +224,26 @@ def _environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def _await(settings: Settings, ended: Callable[[], int | None]) -> None:
-    """Wait until the socket answers and the workers are there; `ended` tells the status of a supervisord that left."""
+def _await(settings: Settings, ended: Callable[[], bool]) -> bool:
+    """Wait until the socket answers and the workers are there; False when supervisord has ended before.
+
+    Raises StartFailed when it takes too long.
+    """
     begun = time.monotonic()
     while not _serves(settings):
+        if ended():
+            return False
         waited = time.monotonic() - begun
-        if ended() is not None or waited > START_SECONDS or (waited > GRACE and _fails(settings)):
+        if waited > START_SECONDS or (waited > GRACE and _fails(settings)):
             raise StartFailed(f"The tower did not come up: {_last_words(settings)}")
         time.sleep(0.05)
+    return True
 
 
 def _serves(settings: Settings) -> bool:
     """Whether the processes of this very supervisord serve, and not those that an earlier one has left behind."""
     pids = {process.pid for process in processes(settings)}
-    serving = {_pid_in(settings.run_dir / "serve.lock"), *_worker_pids(settings)}
+    serving = {_server_pid(settings), *_worker_pids(settings)} - {None}
     return bool(pids) and pids <= serving and _answers(settings)
 
 
@@ -267,26 +261,26 @@ def _worker_pids(settings: Settings) -> set[int]:
     return {int(name.partition("-")[0]) for name in Holders(settings).living()}
 
 
-def _pid_in(file: Path) -> int | None:
-    try:
-        return int(file.read_text("ascii") or 0)
-    except FileNotFoundError:
-        return None
-
-
 def _fails(settings: Settings) -> bool:
     return any(process.state in ("BACKOFF", "FATAL") for process in processes(settings))
 
 
 def _last_words(settings: Settings) -> str:
-    """The last line of what failed, and where more of it stands."""
-    failing = [process.name for process in processes(settings) if process.state in ("BACKOFF", "FATAL")]
-    file = settings.process_logs_dir / (f"{failing[0]}.log" if failing else "supervisord.out")
+    """The last line of what failed, and where more of it stands; of what could not even be started, supervisord's."""
+    failing = [process for process in processes(settings) if process.state in ("BACKOFF", "FATAL")]
+    exited = [process for process in failing if _EXITED in (process.detail or "")]
+    if failing and not exited:
+        return f"{failing[0].name}: {failing[0].detail} (more in {_log(settings)})"
+    file = settings.process_logs_dir / (f"{exited[0].name}.log" if exited else "supervisord.out")
+    return f"{_last_line(file)} (more in {file})"
+
+
+def _last_line(file: Path) -> str:
     try:
-        lines = file.read_text("utf-8", "replace").strip().splitlines()
+        lines = file.read_text("utf-8", "replace").strip().split("\n")
     except OSError as error:
         return str(error)
-    return f"{lines[-1] if lines else 'it did not answer in time'} (more in {file})"
+    return lines[-1] or "it did not answer in time"
 
 
 def _log(settings: Settings) -> Path:
@@ -294,18 +288,8 @@ def _log(settings: Settings) -> Path:
 
 
 def _server_pid(settings: Settings) -> int | None:
-    """The process that holds the server's lock; None when nobody does."""
-    try:
-        handle = os.open(settings.run_dir / "serve.lock", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return int(_until(lambda: os.pread(handle, 32, 0), 1.0) or 0) or None
-    finally:
-        os.close(handle)
-    return None
+    """The process that holds the server's lock; None when nobody does, or it has not said who it is."""
+    return locks.holder(settings.run_dir / "serve.lock") or None
 
 
 def _kill(pid: int, number: signal.Signals) -> None:

@@ -3,14 +3,16 @@
 import json
 import subprocess
 import threading
+import time
 import uuid
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.harness import Refused, Tower, eventually
+from tests.harness import Refused, Tower, eventually, read_line
 
 IDENTITY = ("container_id", "tmux_socket", "session_name", "window_index", "pane_index", "pane_id")
 
@@ -491,3 +493,56 @@ def test_a_text_is_nowhere_but_in_the_pane(shared_tower: Tower) -> None:
             assert secret.encode() not in file.read_bytes(), file
     assert secret not in tmux(shared_tower, "list-buffers")
     assert secret not in tmux(shared_tower, "show-options", "-g")
+
+
+def test_waiting_scans_keep_nobody_waiting(tower: Tower) -> None:
+    with tower.halted("work"):
+        clients = [tower.connect() for _ in range(40)]
+        for client in clients:
+            client.sendall(b'{"method": "app.scan.containers"}\n')
+        begun = time.monotonic()
+        tower.call("app.event.list")
+        layout_id = tower.create("local")
+        assert time.monotonic() - begun < 10
+    answers = [read_line(client)["result"] for client in clients]
+    assert {answer["state"] for answer in answers} == {"completed"}
+    assert len({answer["scan_id"] for answer in answers}) == 1
+    for client in clients:
+        client.close()
+    tower.ready(layout_id)
+
+
+def test_a_scan_that_no_worker_can_finish_says_so(tower: Tower) -> None:
+    tower.kill("supervisord")
+    tower.kill("work")
+    result = tower.call("app.scan.containers")["result"]
+    assert "tower up" in result["problem"]
+
+
+def test_an_event_is_within_its_own_millisecond(shared_tower: Tower) -> None:
+    team(shared_tower, f"e{uuid.uuid4().hex[:6]}")
+    event = shared_tower.call("app.event.list", limit=1)["rows"][0]
+    moment = int(datetime.fromisoformat(event["timestamp"]).timestamp() * 1000)
+    found = shared_tower.call("app.event.list", filters={"since": moment, "until": moment})["rows"]
+    assert event["event_id"] in [row["event_id"] for row in found]
+
+
+def test_a_cursor_that_was_changed_is_forged(shared_tower: Tower) -> None:
+    team(shared_tower, f"c{uuid.uuid4().hex[:6]}")
+    cursor = shared_tower.call("app.event.list", limit=1)["cursor_next"]
+    others = [cursor[:-1] + letter for letter in "ABCDEFGHabcdefgh0123456789-_" if letter != cursor[-1]]
+    for forged in (*others, cursor + "=", cursor + "A"):
+        refused = refusal(shared_tower, "app.event.list", limit=1, cursor_next=forged)
+        assert refused.details["field"] == "cursor_next"
+
+
+def test_a_client_that_names_no_major_version_is_welcome(shared_tower: Tower) -> None:
+    assert shared_tower.call("app.hello", client_id=None, client_app_contract_major=None)["state"] == "ok"
+
+
+@pytest.mark.parametrize("number", ["1e999", "1" * 5000])
+def test_a_payload_with_a_number_out_of_range_is_refused(shared_tower: Tower, number: str) -> None:
+    payload = b'{"text": "x", "more_of_it": %s}' % number.encode()
+    params = b'{"target_agent_id": "nobody", "payload": %s}' % payload
+    answer = shared_tower.raw(b'{"method": "app.send_input", "params": %s}\n' % params)
+    assert answer["error"]["code"] in ("validation_failed", "malformed_request")

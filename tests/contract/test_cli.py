@@ -1,7 +1,11 @@
 """The command line against a real server: what it prints, and its exit statuses."""
 
 import json
+import os
+import pty
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -162,10 +166,36 @@ def test_show_and_validate_files(team: Tower) -> None:
 def test_a_broken_file_is_told_of(team: Tower) -> None:
     team.write("launch_commands/broken.yaml", "name: broken\ncommand: ls -l\n")
     try:
+        team.template("broken", [], colour="red")
         assert "broken.yaml:2" in team.cli("profile", "list").stdout
-        assert "broken.yaml:2" in team.cli("doctor").stdout
+        told = team.cli("doctor")
+        assert told.stdout.count("broken.yaml:2") == 1
+        assert told.stderr == ""
+        findings = json.loads(team.cli("doctor", "--json").stdout)["findings"]
+        findings = [one for one in findings if one["check"] == "templates"]
+        assert [("broken.yaml:" in one["text"], one["level"]) for one in findings] == [(True, "problem")] * 2
+        for words in (
+            ("profile", "show", "broken"),
+            ("pane", "recreate", "base/base-s1", "-l", "broken"),
+            ("layout", "create", "-t", "one", "-s", "x", "-l", "solo=broken"),
+        ):
+            done = team.cli(*words, "--json")
+            assert done.returncode == 1
+            if words[1] != "recreate":
+                assert error(done)["code"] == "managed_launch_command_not_found"
+                assert "broken.yaml:2" in error(done)["message"]
+        for words in (
+            ("template", "show", "broken"),
+            ("layout", "create", "-t", "broken", "-s", "x"),
+            ("layout", "create", "-t", "broken", "-s", "x", "-l", "solo=cat"),
+        ):
+            told = error(team.cli(*words, "--json"))
+            assert told["code"] == "managed_template_not_found"
+            assert "broken.yaml:1" in told["message"]
     finally:
         (team.config / "launch_commands/broken.yaml").unlink()
+        (team.config / "managed_templates/broken.yaml").unlink()
+        team.template("broken", [pane("x{ordinal}", "exits", role="solo")])
 
 
 def test_remove_recreate_restart(team: Tower) -> None:
@@ -178,6 +208,56 @@ def test_remove_recreate_restart(team: Tower) -> None:
     assert team.json("layout", "remove", "cycle", "--yes")["state"] == "removed"
     assert team.cli("layout", "recreate", "cycle").returncode == 3
     assert team.cli("layout", "remove", "cycle", "--yes", "--no-wait").returncode == 0
+
+
+def test_a_restart_that_got_no_further_than_its_removal_says_so(team: Tower) -> None:
+    create(team, "one", "slow")
+    done = team.cli("pane", "restart", "slow/slow-o1", "--yes", "--json", "--timeout", "0.01")
+    assert done.returncode == 5
+    row = json.loads(done.stdout)
+    assert row["label"] == "slow-o1"
+    assert f"is not recreated; `tower pane recreate {row['pane_id']}` does that" in done.stderr
+    eventually(lambda: team.json("pane", "show", row["pane_id"])["state"] == "removed")
+    assert team.cli("pane", "recreate", row["pane_id"]).returncode == 0
+
+
+def answered(team: Tower, answer: bytes, *words: str) -> Any:
+    """Run `tower` with a terminal as its input, where that is typed."""
+    master, slave = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tower", *words],
+            env=team.environ,
+            stdin=slave,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        os.write(master, answer)
+        stdout, stderr = process.communicate(timeout=60)
+        return subprocess.CompletedProcess(words, process.returncode, stdout, stderr)
+    finally:
+        os.close(master)
+        os.close(slave)
+
+
+@pytest.mark.parametrize("answer", [b"n\n", b"\n", b"\x04"])
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_a_no_to_the_question_does_nothing(team: Tower, answer: bytes, words: tuple[str, ...]) -> None:
+    done = answered(team, answer, "layout", "remove", "base", *words)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "kill what runs in base-m1, base-s1, base-s2?" in done.stderr
+    assert "Nothing was done." in done.stderr
+    assert team.json("layout", "show", "base")["state"] == "ready"
+
+
+def test_a_yes_to_the_question_does_it_and_the_answer_is_json_alone(team: Tower) -> None:
+    create(team, "one", "asked")
+    done = answered(team, b"y\n", "pane", "remove", "asked/asked-o1", "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["state"] == "removed"
+    assert "kill what runs in asked-o1?" in done.stderr
 
 
 def test_a_live_pane_cannot_be_recreated(team: Tower) -> None:
@@ -193,6 +273,17 @@ def test_send_and_logs(team: Tower) -> None:
     logged = team.cli("pane", "logs", "talk/talk-o1").stdout
     assert team.cli("pane", "logs", "talk/talk-o1", "-n", "1").stdout.count("\n") <= 1
     assert team.json("pane", "logs", "talk/talk-o1")["text"].replace("\r\n", "\n") == logged
+
+
+def test_a_text_that_begins_with_a_hyphen_is_sent(team: Tower) -> None:
+    create(team, "one", "minus")
+    for text in ("-x", "--frobnicate me", "-hello"):
+        assert team.cli("pane", "send", "minus/minus-o1", text).stdout.strip() == "delivered"
+        eventually(lambda text=text: f"{text}\n{text}" in team.cli("pane", "logs", "minus/minus-o1").stdout)
+    assert team.cli("pane", "send", "--no-enter", "minus/minus-o1", "--", "--json").stdout.strip() == "delivered"
+    assert team.cli("pane", "send", "minus/minus-o1").returncode == 2
+    assert team.cli("pane", "send", "minus/minus-o1", "a", "--b").returncode == 2
+    assert "Example:" in team.cli("pane", "send", "-h").stdout
 
 
 def test_a_long_text_from_standard_input_arrives_whole(team: Tower) -> None:
@@ -218,6 +309,52 @@ def test_adopt(team: Tower) -> None:
     done = team.cli("pane", "remove", adopted["agent_id"][:10], "--yes", "--json")
     assert error(done)["code"] == "managed_pane_protected_adopted"
     assert team.cli("agent", "adopt", "local", found).returncode == 1
+
+
+@pytest.mark.parametrize(("session", "label"), [("my work", "my-work"), ("é/x", "x"), ("l" * 64, "l" * 58)])
+def test_adopt_without_a_label_takes_one_from_the_session(team: Tower, session: str, label: str) -> None:
+    place = Place(team)
+    place.tmux("new-session", "-d", "-s", session, "cat")
+    found = place.tmux("list-panes", "-t", f"={session}", "-F", "#{pane_id}").strip()
+    made = team.json("agent", "adopt", "local", found)["label"]
+    assert made.startswith(label)
+    assert made.endswith(f"-{found[1:]}")
+    assert len(made) <= 64
+
+
+def test_adopt_tells_an_unknown_bench_from_an_unknown_pane(team: Tower) -> None:
+    assert error(team.cli("agent", "adopt", "nobench", "%1", "--json"))["code"] == "container_not_found"
+    assert error(team.cli("agent", "adopt", "local", "%99999", "--json"))["code"] == "pane_not_found"
+
+
+def test_lists_of_names_are_whole_and_a_row_is_a_line(team: Tower) -> None:
+    team.profile("lines", ["sh", "-c", "echo one\necho two"])
+    for number in range(205):
+        team.profile(f"many-{number}", ["cat"])
+    try:
+        told = team.cli("profile", "list").stdout
+        assert "sh -c 'echo one\\necho two'" in told
+        assert told.count("\nmany-") == 205
+        rows = team.json("profile", "list")
+        assert (len(rows["rows"]), rows["cursor_next"]) == (rows["total"], None)
+    finally:
+        for number in range(205):
+            (team.config / f"launch_commands/many-{number}.yaml").unlink()
+        (team.config / "launch_commands/lines.yaml").unlink()
+
+
+def test_an_engine_that_is_away_is_told_of_once_and_beside_the_bench_that_was_meant() -> None:
+    made = quick_tower(DOCKER_HOST="unix:///nonexistent/docker.sock")
+    try:
+        made.up()
+        (line,) = [line for line in made.cli("status").stdout.splitlines() if "engine" in line]
+        assert line.count("DOCKER_HOST") == 1
+        assert "1 bench, 1 active" in made.cli("container", "scan").stdout
+        done = made.cli("layout", "create", "bench-typo", "-t", "1m+2s", "-s", "x")
+        assert done.returncode == 1
+        assert "docker_unavailable: Bench 'bench-typo'" in done.stderr
+    finally:
+        made.close()
 
 
 def test_events(team: Tower) -> None:
@@ -261,6 +398,9 @@ def test_without_a_worker_a_create_says_that_it_is_queued() -> None:
         assert done.returncode == 5
         assert "queued: no worker is running (tower up)" in done.stdout
         assert made.cli("doctor").returncode == 1
+        told = made.cli("container", "scan").stderr
+        assert told.startswith("warning: ")
+        assert "No worker is running" in told
         made.up()
         assert made.cli("layout", "wait", "alone", "--until", "ready").returncode == 0
     finally:

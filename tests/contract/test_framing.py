@@ -318,3 +318,18 @@ def test_the_client_gives_up_in_time(tmp_path: Path) -> None:
 
 def test_nothing_is_left_in_the_folder_of_the_socket(tower: Tower) -> None:
     assert not [name for name in os.listdir(tower.state) if name.startswith(".tower")]  # noqa: PTH208 - names only
+
+
+def test_a_client_that_awaits_the_answer_to_a_line_without_an_end_gets_it(tower: Tower) -> None:
+    with tower.connect() as client:
+        client.sendall(b"x" * 70_000)
+        refused = read_line(client)
+        assert refused["error"]["code"] == "payload_too_large"
+        assert refused["error"]["details"] == {"size_limit_bytes": LIMIT, "actual_size_bytes": 70_000}
+        client.sendall(b"x" * 70_000 + b"\n" + LIST)
+        assert read_line(client)["ok"], "what was still to come of it is dropped in silence"
+
+
+def test_a_full_line_that_lacks_only_its_newline_is_malformed(tower: Tower) -> None:
+    (refused,) = everything(tower, b" " * LIMIT)
+    assert refused["error"]["code"] == "malformed_request"

@@ -38,11 +38,25 @@ class Wire(NamedTuple):
         return answer["result"]
 
     def refused(self, method: str, **params: Any) -> tuple[str, Any]:
-        """Code and details of the error; the message is one sentence for a person."""
+        """Code and details of the error, which leaves nothing behind; the message is one sentence for a person."""
+        before = self._written()
         answer = self.ask(method, **params)
         assert not answer["ok"], answer
+        assert self._written() == before
         assert answer["error"]["message"].endswith(".")
         return answer["error"]["code"], answer["error"]["details"]
+
+
+    def _written(self) -> list[int]:
+        """How much of what requests write there is."""
+        queries = (
+            "SELECT count(*) FROM layout",
+            "SELECT count(*) FROM pane",
+            "SELECT count(*) FROM job WHERE kind IN ('spawn', 'remove', 'recreate')",
+            "SELECT count(*) FROM event WHERE actor = 'operator'",
+            "SELECT count(*) FROM agent WHERE origin = 'adopted'",
+        )
+        return [self.tower.rows(query)[0][0] for query in queries]
 
 
 @pytest.fixture(scope="module")
@@ -349,6 +363,33 @@ def _too_deep(wire: Wire) -> tuple[Any, Any]:
     return found, {"predecessor_pane_id": row, "predecessor_chain_depth": 2, "limit": 3}
 
 
+def test_a_slot_that_is_too_deep_keeps_the_others_of_its_layout_from_nothing(wire: Wire) -> None:
+    session = Spot.name()
+    made = wire.call(
+        "layout.create",
+        container_id="local",
+        template_name="three",
+        tmux_session_name=session,
+        label_prefix=f"{session}-",
+    )
+    layout_id = made["layout_id"]
+    wire.tower.ready(layout_id)
+    row = made["panes"][0]
+    for _ in range(2):
+        wire.call("pane.remove", pane_id=row["pane_id"])
+        row = wire.call("pane.recreate", predecessor_pane_id=row["pane_id"])
+        wire.tower.ready(layout_id)
+    refused, details = wire.refused("pane.recreate", predecessor_pane_id=row["pane_id"], check_only=True)
+    assert (refused, details["predecessor_chain_depth"]) == ("managed_pane_recreate_chain_too_deep", 2)
+    wire.call("layout.remove", layout_id=layout_id)
+    answer = wire.call("layout.recreate", layout_id=layout_id)
+    assert len(answer["panes"]) == 2
+    wire.tower.settled(layout_id)
+    states = [pane["state"] for pane in wire.call("layout.detail", layout_id=layout_id)["panes"]]
+    assert states == ["ready", "ready"]
+    wire.call("layout.remove", layout_id=layout_id)
+
+
 def _layout_too_deep(wire: Wire) -> tuple[Any, Any]:
     row = _deep(wire)
     found = wire.refused("layout.recreate", layout_id=row["layout_id"])
@@ -450,9 +491,6 @@ ELSEWHERE = {
     "host_only": "needs a peer in a container",
     "internal_error": "is a fault",
     "validation_failed": "for every field of every method, where the registry is tested",
-    # of two requests at the same moment only: a slot that another recreate has taken is left alone
-    "managed_pane_concurrent_recreate": "two at once",
-    "managed_pane_illegal_recreate_source": "two at once",
 }
 
 

@@ -50,12 +50,25 @@ def test_two_at_the_same_moment_start_one(idle: Tower) -> None:
     assert len(idle.processes("work")) == 2
 
 
+def test_up_while_it_goes_down_starts_it_anew(idle: Tower) -> None:
+    idle.up()
+    (before,) = idle.processes("supervisord")
+    with ThreadPoolExecutor(2) as pool:
+        down = pool.submit(idle.cli, "down")
+        eventually(lambda: not idle.processes("serve"), every=0.005, what="the tower goes down")
+        up = pool.submit(idle.cli, "up")
+    assert (down.result().returncode, up.result().returncode) == (0, 0), up.result().stderr
+    (after,) = idle.processes("supervisord")
+    assert after.pid != before.pid
+    assert idle.call("app.preflight")["code"] == "ok"
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("limits: {layuts: 3}", "unknown key `limits.layuts`; allowed are: layouts"),
-        ("limits: {layouts: many}", "$.limits.layouts"),
-        ("limitz: {}", "unknown key `limitz`; allowed are: benches"),
+        ("limits: {layuts: 3}", "config.yaml:1: limits.layuts: no such field; there are: layouts"),
+        ("limits: {layouts: many}", "limits.layouts: expected int"),
+        ("limitz: {}", "limitz: no such field; there are: benches"),
         ("limits: [", "not YAML"),
     ],
 )
@@ -77,6 +90,35 @@ def test_what_runs_goes_on_with_a_configuration_that_broke(idle: Tower) -> None:
     assert "last good values" in listed.stderr
     assert idle.cli("doctor").returncode == 1
     assert idle.cli("down").returncode == 0
+
+
+def test_a_configuration_that_was_edited_since_the_start_is_told_of(idle: Tower) -> None:
+    told = "config.yaml was changed since the start; it counts after `tower down`, then `tower up`"
+    idle.write("config.yaml", "workers: {processes: 1}")
+    idle.up()
+    assert idle.json("status")["difference"] is None
+    idle.write("config.yaml", "workers: {processes: 2}")
+    assert told in idle.cli("up").stdout
+    assert idle.json("up")["difference"] == told
+    assert told in idle.cli("status").stdout
+    assert told in idle.cli("doctor").stdout
+    idle.write("config.yaml", "limitz: {}")
+    assert idle.cli("status").stderr.count("last good values") == 1
+    assert (idle.state / "run/config.last-good.yaml").read_text() == "workers: {processes: 1}"
+    idle.write("config.yaml", "workers: {processes: 2}")
+    idle.cli("down", check=True)
+    idle.up()
+    assert idle.json("status")["difference"] is None
+    assert len(idle.processes("work")) == 2
+
+
+def test_a_process_that_cannot_even_be_started_is_told_of_by_supervisords_words(idle: Tower) -> None:
+    (idle.state / "log").mkdir(parents=True)
+    (idle.state / "log/serve.log").symlink_to("/nonexistent/folder/serve.log")
+    done = idle.cli("up")
+    assert done.returncode == 1
+    assert "serve: unknown error making dispatchers" in done.stderr
+    assert "supervisord.log" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["supervisord", ""])

@@ -1,5 +1,7 @@
 """`tower agent`."""
 
+import re
+
 import click
 
 from tower.cli import output
@@ -20,6 +22,8 @@ COLUMNS = {
     "ACTIVE": "pane_active",
     "LOG": "log_attached",
 }
+
+LONGEST_LABEL = 64
 
 
 @click.group(cls=TowerGroup)
@@ -60,7 +64,7 @@ def adopt(  # noqa: PLR0913 - the options of the command
         **{key: row[key] for key in _IDENTITY},
         role=role,
         capability=capability,
-        label=label or f"{row['session_name']}-{row['pane_id'].lstrip('%')}",
+        label=label or _label_of(row),
     )
     registered = answer.get("row", answer)
     console.result(registered, f"agent {registered['agent_id']} is {registered['label']} in {row['session_name']}")
@@ -69,18 +73,37 @@ def adopt(  # noqa: PLR0913 - the options of the command
 _IDENTITY = ("container_id", "tmux_socket", "session_name", "window_index", "pane_index", "pane_id")
 
 
+def _label_of(row: Row) -> str:
+    """A label of the session's name and the pane's number, of the characters and the length that a label may have."""
+    end = "-" + row["pane_id"].lstrip("%")
+    session = re.sub(r"[^A-Za-z0-9_.-]+", "-", str(row["session_name"]))
+    return f"{session[: LONGEST_LABEL - len(end)]}{end}".strip("-")
+
+
 def _seen(console: Console, bench: str, pane: str) -> Row:
     from tower.addresses import is_bench  # noqa: PLC0415 - beside its one use
     from tower.errors import PaneNotFound, ValidationFailed  # noqa: PLC0415
 
     rows = [row for row in console.rows("app.pane.list") if is_bench(row, bench)]
     found = [row for row in rows if pane in (row["pane_id"], _numbered(row))]
+    if not rows:
+        _require_bench(console, bench)
     if not found:
         raise PaneNotFound(pane)
     if len(found) > 1:
         servers = ", ".join(row["tmux_socket"] for row in found)
         raise ValidationFailed("pane", f"{pane} is on several tmux servers of that bench: {servers}")
     return found[0]
+
+
+def _require_bench(console: Console, bench: str) -> None:
+    """Raise ContainerNotFound where no bench is called so."""
+    from tower.addresses import is_bench  # noqa: PLC0415
+    from tower.errors import ContainerNotFound  # noqa: PLC0415
+
+    rows = console.rows("app.container.list")
+    if not any(is_bench({**row, "container_name": row["name"]}, bench) for row in rows):
+        raise ContainerNotFound(bench)
 
 
 def _numbered(row: Row) -> str:

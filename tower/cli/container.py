@@ -1,10 +1,13 @@
 """`tower container`."""
 
+from collections.abc import Iterator
+
 import click
 
 from tower.cli import output
 from tower.cli.console import Console
 from tower.cli.framework import TowerGroup, pass_console
+from tower.cli.output import Row
 
 COLUMNS = {
     "BENCH": "short",
@@ -44,5 +47,21 @@ def scan(console: Console) -> None:
     panes = console.call("app.scan.panes")
     found = list(console.rows("app.container.list"))
     active = sum(row["state"] == "active" for row in found)
-    text = f"{len(found)} benches, {active} active, {sum(row['pane_count'] for row in found)} tmux panes"
+    seen = sum(row["pane_count"] for row in found)
+    if not console.as_json:
+        for problem in _problems(containers["result"], panes["result"]):
+            click.echo(f"{click.style('warning:', fg='yellow')} {problem}", err=True)
+    text = f"{output.count(len(found), 'bench', 'benches')}, {active} active, {output.count(seen, 'tmux pane')}"
     console.result({"containers": containers, "panes": panes}, text)
+
+
+def _problems(containers: Row, panes: Row) -> Iterator[str]:
+    """What a scan could not look at, and why a scan failed."""
+    for result in (containers, panes):
+        if reason := result.get("reason"):
+            yield f"the scan failed: {reason}"
+    if problem := containers.get("problem"):
+        yield problem
+    for bench in panes.get("benches", ()):
+        if bench["problem"]:
+            yield f"{bench['container_name']}: {bench['problem']}"

@@ -30,7 +30,8 @@ def events(console: Console, follow: bool, layout: str | None, event_type: str |
     page = console.call("app.event.list", limit=limit, filters=wanted or None)
     rows = page["rows"][::-1]
     if not follow:
-        console.result({**page, "rows": rows}, "\n".join(_line(row) for row in rows) or "no events")
+        shown = {**page, "rows": rows, "ordering": "observed_at:asc", "cursor_next": None}
+        console.result(shown, "\n".join(_line(row) for row in rows) or "no events")
         return
     for row in rows:
         _show(console, row)

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from tower import addresses, errors, names, states
-from tower.cli import output, requests, views
+from tower.cli import catalogs, output, requests, views
 from tower.cli.console import Console
 from tower.cli.framework import TowerGroup, pass_console
 from tower.cli.requests import no_wait_option, timeout_option, yes_option
@@ -43,11 +43,11 @@ def create(  # noqa: PLR0913 - the options of the command
 
     BENCH is a container's name or id, or `local`; left out it is the host, and inside a bench that bench.
     """
-    key = idempotency_key or names.new_id()
+    key = names.new_id() if idempotency_key is None else idempotency_key
     overrides = _expanded(console, output.profile_of(launch), template, session)
     accepted = _accept(
         console,
-        container_id=bench or (None if console.inside else "local"),
+        container_id=_default_bench(console) if bench is None else bench,
         template_name=template,
         tmux_session_name=session,
         launch_command_overrides=overrides or None,
@@ -65,6 +65,10 @@ def create(  # noqa: PLR0913 - the options of the command
     return status
 
 
+def _default_bench(console: Console) -> str | None:
+    return None if console.inside else "local"
+
+
 def _accept(console: Console, **params: Any) -> dict[str, Any]:
     try:
         return console.call("managed.layout.create", **params)
@@ -72,6 +76,12 @@ def _accept(console: Console, **params: Any) -> dict[str, Any]:
         key = params["idempotency_key"]
         hint = f"{error}; should it have been accepted, --idempotency-key {key} gives that layout and no second one"
         raise type(error)(hint) from error
+    except Refused as error:
+        bench = params["container_id"]
+        if error.code != "docker_unavailable" or bench is None:
+            raise
+        text = f"Bench {bench!r} cannot be looked for or reached: {error.message}"
+        raise Refused(error.code, text, error.details) from error
 
 
 def _expanded(console: Console, overrides: dict[str, str], template: str, session: str) -> dict[str, str]:
@@ -98,28 +108,21 @@ def _keys_of(wanted: str, slots: Sequence[tuple[str, str]], template: str) -> li
 def _slots(console: Console, name: str, session: str) -> list[tuple[str, str]]:
     """Role and label of each pane of a template.
 
-    Raises Refused for one that is not there, click.BadParameter for one that cannot be looked up inside a bench.
+    Raises what `catalogs.named` does, click.BadParameter for one that cannot be looked up inside a bench.
     """
     from tower.catalog import BUILT_IN, PaneSpec  # noqa: PLC0415 - only where a role stands for its panes
     from tower.catalog_files import Template  # noqa: PLC0415
 
-    known = {template.name: template for template in BUILT_IN}
+    template = next((template for template in BUILT_IN if template.name == name), None)
     if not console.inside:
-        rows = console.rows("app.template.list")
-        known = {
-            row["name"]: Template(
-                row["name"],
-                row["arrangement"],
-                tuple(PaneSpec(pane["role"], pane["capability"], pane["label_pattern"]) for pane in row["panes"]),
-            )
-            for row in rows
-        }
-    elif name not in known:
+        page = catalogs.listed(console, "app.template.list")
+        missing = errors.ManagedTemplateNotFound(name, catalogs.names(page))
+        row = catalogs.named(page, name, missing, "managed_templates")
+        panes = (PaneSpec(pane["role"], pane["capability"], pane["label_pattern"]) for pane in row["panes"])
+        template = Template(row["name"], row["arrangement"], tuple(panes))
+    elif template is None:
         raise click.BadParameter(f"the roles of {name} are known on the host only; say role:label", param_hint="-l")
-    if name not in known:
-        missing = errors.ManagedTemplateNotFound(name, sorted(known))
-        raise Refused(missing.code, missing.message, missing.details)
-    return list(zip((pane.role for pane in known[name].panes), known[name].labels(session), strict=True))
+    return list(zip((pane.role for pane in template.panes), template.labels(session), strict=True))
 
 
 @layout.command("list", example="tower layout list --state degraded")
@@ -172,7 +175,7 @@ def remove(console: Console, layout_id: str, no_wait: bool, yes: bool, timeout: 
     """Kill every pane of a layout; its history and its logs stay."""
     found = addresses.layout_id(console, layout_id)
     panes = requests.detail(console, found)["panes"]
-    requests.ask_to_kill(console, panes, yes)
+    requests.ask_to_kill(panes, yes)
     if no_wait:
         accepted = console.call("managed.layout.remove", layout_id=found, wait=False)
         return requests.accepted(console, accepted, f"the removal of layout {found} is accepted")

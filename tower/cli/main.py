@@ -82,7 +82,7 @@ def _told(error: Exception) -> tuple[str, str, dict[str, Any], int]:
         return "config_invalid", error.message, {}, output.USAGE
     if isinstance(error, TowerError):
         return "failed", error.message, {}, output.REFUSED
-    return "aborted", "Aborted; what was accepted goes on.", {}, output.REFUSED
+    return "aborted", str(error) or "Aborted; what was accepted goes on.", {}, output.REFUSED
 
 
 def _json_wanted(words: list[str]) -> bool:

@@ -30,6 +30,8 @@ _COLOURS: Final = {
     "inactive": "bright_black",
 }
 
+_BREAKS: Final = str.maketrans({"\n": "\\n", "\r": "\\r", "\t": "\\t"})
+
 Row = Mapping[str, Any]
 
 
@@ -37,9 +39,13 @@ def table(columns: Mapping[str, str], rows: Sequence[Row], empty: str) -> str:
     """Rows as aligned columns under their headings; `columns` maps heading to key."""
     if not rows:
         return empty
-    lines = [list(columns), *([cell(row.get(key)) for key in columns.values()] for row in rows)]
+    lines = [list(columns), *([_one_line(cell(row.get(key))) for key in columns.values()] for row in rows)]
     widths = [max(len(click.unstyle(line[n])) for line in lines) for n in range(len(columns))]
     return "\n".join(_padded(line, widths) for line in lines)
+
+
+def _one_line(text: str) -> str:
+    return text.translate(_BREAKS)
 
 
 def _padded(line: Sequence[str], widths: Sequence[int]) -> str:
@@ -84,6 +90,11 @@ def span(seconds: float) -> str:
         if seconds >= length:
             return f"{int(seconds // length)}{unit}"
     return f"{max(0, int(seconds))}s"
+
+
+def count(number: int, one: str, more: str | None = None) -> str:
+    """So many of something; more than one are called by an s, or as given."""
+    return f"{number} {one if number == 1 else more or one + 's'}"
 
 
 def condition(row: Row) -> str:

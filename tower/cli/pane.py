@@ -9,7 +9,7 @@ import click
 from tower import addresses, states
 from tower.cli import output, requests, views
 from tower.cli.console import Console
-from tower.cli.framework import TowerGroup, pass_console
+from tower.cli.framework import TowerCommand, TowerGroup, pass_console
 from tower.cli.output import Row
 from tower.cli.requests import no_wait_option, timeout_option, yes_option
 from tower.client import Refused
@@ -99,7 +99,7 @@ def remove(console: Console, pane_id: str, no_wait: bool, yes: bool, timeout: fl
     """Kill a pane; its history and its log stay."""
     found = addresses.pane_id(console, pane_id)
     row = _removable(console, found)
-    requests.ask_to_kill(console, [row], yes)
+    requests.ask_to_kill([row], yes)
     if no_wait:
         answer = console.call("managed.pane.remove", pane_id=found, wait=False)
         return requests.accepted(console, answer, f"the removal of pane {found} is accepted")
@@ -135,18 +135,15 @@ def recreate(  # noqa: PLR0913 - the options of the command
 ) -> int:
     """Put a new pane into the place of a removed or failed one."""
     found = addresses.pane_id(console, pane_id)
-    answer = _recreate(console, found, launch, idempotency_key)
+    answer = _recreate(console, found, launch, idempotency_key=idempotency_key)
     if no_wait:
         return requests.accepted(console, answer, f"pane {answer['pane_id']} is accepted")
     return _settle(console, answer, timeout)
 
 
-def _recreate(console: Console, pane_id: str, launch: str | None, key: str | None = None) -> dict[str, Any]:
+def _recreate(console: Console, pane_id: str, launch: str | None, **more: Any) -> dict[str, Any]:
     return console.call(
-        "managed.pane.recreate",
-        predecessor_pane_id=pane_id,
-        launch_command_override=launch,
-        idempotency_key=key,
+        "managed.pane.recreate", predecessor_pane_id=pane_id, launch_command_override=launch, **more
     )
 
 
@@ -164,26 +161,24 @@ def _settle(console: Console, answer: Row, seconds: float) -> int:
 @timeout_option
 @pass_console
 def restart(console: Console, pane_id: str, launch: str | None, yes: bool, timeout: float) -> int:
-    """Remove a pane, then recreate it."""
+    """Remove a pane, then recreate it; nothing is killed where the recreation would be refused."""
     found = addresses.pane_id(console, pane_id)
     row = _removable(console, found)
-    _require_profile(console, launch or row["launch_command_ref"])
-    requests.ask_to_kill(console, [row], yes)
+    _recreate(console, found, launch, check_only=True)
+    requests.ask_to_kill([row], yes)
     status = _remove(console, row, timeout) if row["state"] != states.REMOVED else output.DONE
     if status != output.DONE:
-        return status
+        return _only_removed(console, found, status)
     return _settle(console, _recreate(console, found, launch), timeout)
 
 
-def _require_profile(console: Console, name: str | None) -> None:
-    """Raise ManagedLaunchCommandNotFound before anything is killed; inside a bench profiles cannot be listed."""
-    from tower.errors import ManagedLaunchCommandNotFound  # noqa: PLC0415 - beside its one use
-
-    if name is None or console.inside:
-        return
-    known = sorted(row["name"] for row in console.rows("app.profile.list"))
-    if name not in known:
-        raise ManagedLaunchCommandNotFound(name, known)
+def _only_removed(console: Console, pane_id: str, status: int) -> int:
+    """Print a pane whose removal took too long to be followed by its recreation."""
+    row = console.call("managed.pane.detail", pane_id=pane_id)
+    console.result(row, "\n" + views.panes([row]))
+    done = "is removed" if row["state"] == states.REMOVED else "will be removed"
+    click.echo(f"pane {pane_id} {done} and is not recreated; `tower pane recreate {pane_id}` does that", err=True)
+    return status
 
 
 @pane.command("attach", example="tower pane attach alpha/m1")
@@ -200,7 +195,20 @@ def attach(console: Console, pane_id: str) -> None:
     attach_to(console, row, row["tmux_pane_id"])
 
 
-@pane.command("send", example="tower pane send alpha/m1 'run the tests'\ngit diff | tower pane send alpha/s1 -")
+class _Send(TowerCommand):
+    """A text may begin with a hyphen: only the command's own options are taken for options."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click's, with everything else behind `--`."""
+        if "--" not in args:
+            known = {name for param in self.get_params(ctx) for name in param.opts if name.startswith("-")}
+            args = [*(word for word in args if word in known), "--", *(word for word in args if word not in known)]
+        return super().parse_args(ctx, args)
+
+
+@pane.command(
+    "send", cls=_Send, example="tower pane send alpha/m1 'run the tests'\ngit diff | tower pane send alpha/s1 -"
+)
 @click.argument("pane_id", metavar="ID")
 @click.argument("text")
 @click.option("--no-enter", is_flag=True, help="Paste only; do not press Enter after it.")
@@ -208,14 +216,16 @@ def attach(console: Console, pane_id: str) -> None:
 def send(console: Console, pane_id: str, text: str, no_enter: bool) -> int:
     """Send text to the agent in a pane, as one paste and Enter; `-` reads it from standard input.
 
-    Adopted agents take input too. The answer says delivered only when the pane took it.
+    Adopted agents take input too. The answer says delivered only when the pane took it. A text that is itself an option
+    of this command goes behind `--`.
     """
     from tower.cli.sending import send_text  # noqa: PLC0415 - beside its one use
 
     agent_id = addresses.agent_id(console, pane_id)
     words = _utf8(sys.stdin.buffer.read() if text == "-" else os.fsencode(text))
     answer = send_text(console, agent_id, words, enter=not no_enter)
-    console.result(answer, str(answer["state"]))
+    reason = answer.get("reason")
+    console.result(answer, f"{answer['state']}: {reason}" if reason else str(answer["state"]))
     return output.DONE if answer["state"] == "delivered" else output.REFUSED
 
 

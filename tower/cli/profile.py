@@ -6,10 +6,10 @@ from pathlib import Path
 import click
 
 from tower.cli import output
-from tower.cli.catalogs import problem_lines, report_file
+from tower.cli.catalogs import listed, named, names, problem_lines, report_file
 from tower.cli.console import Console
 from tower.cli.framework import TowerGroup, pass_console
-from tower.cli.output import Row
+from tower.errors import ManagedLaunchCommandNotFound
 
 
 @click.group(cls=TowerGroup)
@@ -21,7 +21,7 @@ def profile() -> None:
 @pass_console
 def list_profiles(console: Console) -> None:
     """List the launch profiles, and what is wrong with the operator's files."""
-    page = console.call("app.profile.list", limit=200)
+    page = listed(console, "app.profile.list")
     columns = {"PROFILE": "name", "COMMAND": "line", "WORKING DIR": "working_dir", "FROM": "source"}
     rows = [{**row, "line": shlex.join(row["command"])} for row in page["rows"]]
     empty = f"no launch profiles; put YAML files into {console.settings.config_dir / 'launch_commands'}"
@@ -33,20 +33,11 @@ def list_profiles(console: Console) -> None:
 @pass_console
 def show(console: Console, name: str) -> None:
     """Show a launch profile: its argv, and the names of its variables."""
-    row = _named(console, name)
+    page = listed(console, "app.profile.list")
+    row = named(page, name, ManagedLaunchCommandNotFound(name, names(page)), "launch_commands")
     shown = {**row, "line": shlex.join(row["command"])}
     keys = {"profile": "name", "command": "line", "env": "env_keys", "working dir": "working_dir", "from": "source"}
     console.result(row, output.fields(shown, keys))
-
-
-def _named(console: Console, name: str) -> Row:
-    from tower.errors import ManagedLaunchCommandNotFound  # noqa: PLC0415 - beside its one use
-
-    rows = list(console.rows("app.profile.list"))
-    for row in rows:
-        if row["name"] == name:
-            return row
-    raise ManagedLaunchCommandNotFound(name, sorted(row["name"] for row in rows))
 
 
 @profile.command("validate", example="tower profile validate examples/launch_commands/shell.yaml")

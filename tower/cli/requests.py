@@ -83,11 +83,22 @@ def accepted(console: Console, answer: Row, text: str) -> int:
     return output.DONE
 
 
-def ask_to_kill(console: Console, panes: Sequence[Row], yes: bool) -> None:
+def ask_to_kill(panes: Sequence[Row], yes: bool) -> None:
     """Ask on a terminal before running panes are killed; raises click.Abort on a no."""
-    running = [pane["label"] for pane in panes if pane["state"] == states.READY]
-    if running and not yes and not console.as_json and sys.stdin.isatty():
-        click.confirm(f"kill what runs in {', '.join(running)}?", abort=True, err=True)
+    running = [pane["label"] for pane in panes if _runs(pane)]
+    if not running or yes or not sys.stdin.isatty():
+        return
+    try:
+        agreed = click.confirm(f"kill what runs in {', '.join(running)}?", err=True)
+    except click.Abort:
+        agreed = False
+    if not agreed:
+        raise click.Abort("Nothing was done.")
+
+
+def _runs(pane: Row) -> bool:
+    """Whether something may run in it: a degraded pane whose command has not exited lacks its log alone."""
+    return pane["state"] in states.LIVE and (pane["state"] != states.DEGRADED or pane["exited_at"] is None)
 
 
 def remove(  # noqa: PLR0913 - whose panes, and the request

@@ -27,8 +27,6 @@ def up(console: Console, foreground: bool) -> None:
     from tower import supervision  # noqa: PLC0415 - only where it is used
 
     settings = config.load()
-    config.make_state_dirs(settings)
-    config.remember(settings)
     if foreground:
         supervision.foreground(settings)
     started = supervision.up(settings)

@@ -5,10 +5,10 @@ from pathlib import Path
 import click
 
 from tower.cli import output
-from tower.cli.catalogs import problem_lines, report_file
+from tower.cli.catalogs import listed, named, names, problem_lines, report_file
 from tower.cli.console import Console
 from tower.cli.framework import TowerGroup, pass_console
-from tower.cli.output import Row
+from tower.errors import ManagedTemplateNotFound
 
 PANE_COLUMNS = {
     "ROLE": "role",
@@ -27,7 +27,7 @@ def template() -> None:
 @pass_console
 def list_templates(console: Console) -> None:
     """List the templates, and what is wrong with the operator's files."""
-    page = console.call("app.template.list", limit=200)
+    page = listed(console, "app.template.list")
     rows = page["rows"]
     columns = {"TEMPLATE": "name", "PANES": "count", "ARRANGEMENT": "arrangement", "FROM": "from"}
     shown = [{**row, "count": len(row["panes"]), "from": row["source"] or "built in"} for row in rows]
@@ -39,19 +39,10 @@ def list_templates(console: Console) -> None:
 @pass_console
 def show(console: Console, name: str) -> None:
     """Show a template with its panes."""
-    row = _named(console, name)
+    page = listed(console, "app.template.list")
+    row = named(page, name, ManagedTemplateNotFound(name, names(page)), "managed_templates")
     head = output.fields(row, {"template": "name", "arrangement": "arrangement", "from": "source"})
     console.result(row, head + "\n\n" + output.table(PANE_COLUMNS, row["panes"], "no panes"))
-
-
-def _named(console: Console, name: str) -> Row:
-    from tower.errors import ManagedTemplateNotFound  # noqa: PLC0415 - beside its one use
-
-    rows = list(console.rows("app.template.list"))
-    for row in rows:
-        if row["name"] == name:
-            return row
-    raise ManagedTemplateNotFound(name, sorted(row["name"] for row in rows))
 
 
 @template.command("validate", example="tower template validate examples/managed_templates/team.yaml")

@@ -16,7 +16,7 @@ from tower.errors import (
     ValidationFailed,
 )
 from tower.server.app_reads import agent
-from tower.server.layouts import BENCH_ERRORS, Id, Identifier, Name
+from tower.server.fields import BENCH_ERRORS, Id, Identifier, Name
 from tower.server.methods import Call, Request, app
 from tower.server.requests import explain
 from tower.server.uploads import Uploads
@@ -122,7 +122,10 @@ def send_input(call: Call, request: SendInput) -> object:
 
 def _payload(raw: msgspec.Raw) -> Payload:
     """The payload, checked; raises PayloadTooLarge or ValidationFailed."""
-    canonical = msgspec.json.encode(msgspec.json.decode(raw), order="deterministic")
+    try:
+        canonical = msgspec.json.encode(msgspec.json.decode(raw), order="deterministic")
+    except (ValueError, RecursionError):
+        raise ValidationFailed("payload", "it holds a number that is out of range, or is nested too deeply") from None
     if len(canonical) > PAYLOAD_LIMIT:
         raise PayloadTooLarge(PAYLOAD_LIMIT, len(canonical))
     try:

@@ -18,13 +18,13 @@ from peewee import Expression, Node, Tuple, Value, fn
 from tower import models
 from tower.errors import ContainerNotFound, ValidationFailed
 from tower.server import cursors, scope, views
-from tower.server.layouts import Limit
+from tower.server.fields import Limit
 from tower.server.methods import Call, Request
 
 COUNT_LIMIT: Final = 10_000
 """Rows up to which a total is exact; of more there is an estimate."""
 
-KEY_LENGTH: Final = 40
+KEY_LENGTH: Final = 64
 """Characters of a text by which rows are ordered; so the keys of a row fit into a cursor."""
 
 _ORDER: Final = re.compile(r"([a-z_]{1,40})(?::(asc|desc))?")

@@ -6,15 +6,13 @@ Docker that is neither there nor needed takes nothing away: the main job runs on
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from typing import Any, Final
 
-from tower import catalog, jobs, models
+from tower import catalog, health, models
 from tower.benches import LOCAL, registry
-from tower.benches.engine import engine
 from tower.config import Settings
 from tower.errors import TowerError
-from tower.models import Bench, Event, Job, Pane
+from tower.models import Event, Pane
 from tower.server.methods import Call, Request, app
 
 READY: Final = "ready"
@@ -23,9 +21,6 @@ UNAVAILABLE: Final = "unavailable"
 
 _LOOK: Final = 2.0
 """Seconds that the engine, and tmux on the host, may take."""
-
-_STUCK: Final = 60.0
-"""Seconds without any progress after which a waiting job is worth a word."""
 
 _LAG: Final = 30.0
 """Seconds that an event may be missing from events.jsonl."""
@@ -88,14 +83,11 @@ def _overall(subsystems: list[Subsystem]) -> str:
 
 
 def _docker(settings: Settings) -> Subsystem:
-    models.connect()
-    used = Bench.select().where((Bench.runtime == "docker") & (Bench.state == registry.ACTIVE)).exists()
-    try:
-        engine().ask("GET", "/version", deadline=time.monotonic() + min(_LOOK, settings.times.scan))
-    except TowerError as error:
-        hint = "Start the engine or correct DOCKER_HOST; benches on the host need none."
-        return Subsystem("docker", UNAVAILABLE, error.message, hint, needed=used)
-    return Subsystem("docker")
+    fault = health.engine_fault(time.monotonic() + min(_LOOK, settings.times.scan))
+    if fault is None:
+        return Subsystem("docker")
+    hint = "Start the engine or correct DOCKER_HOST; benches on the host need none."
+    return Subsystem("docker", UNAVAILABLE, fault, hint, needed=health.engine_needed())
 
 
 def _tmux(settings: Settings) -> Subsystem:
@@ -119,7 +111,7 @@ def _sqlite() -> Subsystem:
 def _jsonl(settings: Settings) -> Subsystem:
     path = settings.events_path
     last = Event.select().order_by(Event.sequence.desc()).first()
-    if last is None or _age(last.timestamp) < _LAG:
+    if last is None or health.age(last.timestamp) < _LAG:
         return Subsystem("jsonl")
     try:
         with path.open("rb") as file:
@@ -134,7 +126,7 @@ def _jsonl(settings: Settings) -> Subsystem:
 
 
 def _workers(settings: Settings) -> Subsystem:
-    living, wanted = len(jobs.Holders(settings).living()), settings.workers.processes
+    living, wanted = health.workers(settings)
     if not living:
         return Subsystem("workers", UNAVAILABLE, "no worker is running; jobs wait", "Start them: `tower up`.")
     if living < wanted:
@@ -144,18 +136,12 @@ def _workers(settings: Settings) -> Subsystem:
 
 
 def _queue() -> Subsystem:
-    oldest = Job.select().where(Job.state.in_(jobs.UNFINISHED)).order_by(Job.updated_at).first()
-    if oldest is None or _age(oldest.updated_at) < _STUCK:
+    stuck = health.stuck_job()
+    if stuck is None:
         return Subsystem("queue")
-    moved = Job.select().where(Job.updated_at > oldest.updated_at).order_by(Job.updated_at.desc()).first()
-    if moved is not None and _age(moved.updated_at) < _STUCK:
-        return Subsystem("queue")
-    reason = f"job {oldest.id} ({oldest.kind}) has not moved for {_age(oldest.updated_at):.0f} s"
-    return Subsystem("queue", DEGRADED, reason, f"Look at it: `tower job show {oldest.id}`.")
-
-
-def _age(timestamp: str) -> float:
-    return time.time() - datetime.fromisoformat(timestamp).timestamp()
+    job, idle = stuck
+    reason = f"job {job.id} ({job.kind}) has not moved for {idle:.0f} s"
+    return Subsystem("queue", DEGRADED, reason, f"Look at it: `tower job show {job.id}`.")
 
 
 def _hints(settings: Settings, subsystems: list[Subsystem]) -> Iterator[Hint]:

@@ -12,7 +12,7 @@ from tower.models import Agent, Bench, Event, Job, SeenPane
 from tower.server import scope
 from tower.server.app_lists import Filters, ListRequest, one, page, page_of_names
 from tower.server.app_tables import AGENTS, CONTAINERS, EVENTS, JOBS, PANES
-from tower.server.layouts import Id, Name
+from tower.server.fields import Id, Name
 from tower.server.methods import Call, Request, app
 
 Millis = Annotated[int, Meta(ge=0, le=253_402_300_799_000)]
@@ -123,7 +123,7 @@ class JobList(ListRequest, frozen=True):
 class JobDetail(Request, frozen=True):
     """One job."""
 
-    job_id: int
+    job_id: Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
 
 @app("container.list", ContainerList)

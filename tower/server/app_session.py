@@ -28,7 +28,7 @@ class Hello(Request, frozen=True):
 
     client_id: Annotated[str, Meta(max_length=128)] | None = None
     client_version: Annotated[str, Meta(max_length=64)] | None = None
-    client_app_contract_major: int = MAJOR
+    client_app_contract_major: int | None = None
 
 
 @app("preflight", Preflight)
@@ -40,7 +40,7 @@ def preflight(call: Call, request: Preflight) -> object:  # noqa: ARG001 - every
 @app("hello", Hello, errors=(AppContractMajorUnsupported,))
 def hello(call: Call, request: Hello) -> object:  # noqa: ARG001 - every method's form
     """Versions, and a fresh session token."""
-    if request.client_app_contract_major != MAJOR:
+    if request.client_app_contract_major not in (None, MAJOR):
         raise AppContractMajorUnsupported(APP_CONTRACT_VERSION, request.client_app_contract_major)
     return {
         "app_session_token": new_id(),

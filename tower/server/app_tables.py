@@ -23,6 +23,12 @@ def _agent_of_seen() -> Any:
     )
 
 
+def _bench_state() -> Any:
+    """An active bench whose panes could not be looked at is told apart."""
+    unseen = (Bench.state == _ACTIVE) & Bench.scan_problem.is_null(False)
+    return Case(None, [(unseen, "degraded_scan")], Bench.state)
+
+
 def _containers() -> Any:
     seen = SeenPane.select(fn.count(SeenPane.tmux_pane_id)).where(SeenPane.container_id == Bench.container_id)
     agents = Agent.select(fn.count(Agent.agent_id)).where(
@@ -31,7 +37,7 @@ def _containers() -> Any:
     return Bench.select(
         Bench.container_id,
         Bench.name,
-        Bench.state,
+        _bench_state().alias("state"),
         Bench.image,
         Bench.first_seen_at,
         Bench.last_scanned_at,
@@ -39,6 +45,7 @@ def _containers() -> Any:
         agents.alias("registered_agent_count"),
         Bench.runtime,
         Bench.container_state,
+        Bench.scan_problem,
     )
 
 
@@ -52,13 +59,13 @@ CONTAINERS: Final = Table(
     wire=_container_wire,
     orders={
         "name": [short(Bench.name)],
-        "state": [Bench.state, short(Bench.name)],
+        "state": [_bench_state(), short(Bench.name)],
         "first_seen_at": [Bench.first_seen_at],
         "last_scanned_at": [Bench.last_scanned_at],
     },
     default="name:asc",
     key=[Bench.container_id],
-    filters={"state": lambda state: Bench.state == state},
+    filters={"state": lambda state: _bench_state() == state},
 )
 
 
@@ -109,7 +116,7 @@ PANES: Final = Table(
         "last_seen_at": [SeenPane.last_seen_at],
     },
     default="container_name:asc",
-    key=[short(SeenPane.container_id), SeenPane.tmux_pane_id],
+    key=[fn.substr(SeenPane.container_id, 1, 24), SeenPane.tmux_pane_id],
     filters={
         "container_id": lambda container_id: SeenPane.container_id == container_id,
         "registered": lambda registered: Agent.agent_id.is_null(not registered),
@@ -142,7 +149,7 @@ def _agents() -> Any:
 
 def _agent_wire(row: dict[str, Any]) -> dict[str, Any]:
     state = row["pane_state"] or _adopted_state(row)
-    alive = row["exited_at"] is None and state in ("creating", "ready", "degraded", _ACTIVE)
+    alive = row["exited_at"] is None and not row["dead"] and state in ("creating", "ready", "degraded", _ACTIVE)
     return {
         "agent_id": row["agent_id"],
         "role": row["role"],
@@ -244,7 +251,7 @@ EVENTS: Final = Table(
         "pane_id": lambda pane_id: Event.pane_id == pane_id,
         "container_id": lambda container_id: Event.container_id == container_id,
         "since": lambda since: Event.timestamp >= clock.stamp(since / 1000),
-        "until": lambda until: Event.timestamp <= clock.stamp(until / 1000),
+        "until": lambda until: Event.timestamp < clock.stamp((until + 1) / 1000),
     },
 )
 

@@ -18,6 +18,9 @@ _CHUNK: Final = 65_536
 _TURN: Final = 16
 """So many lines of one client are answered before the others have their turn."""
 
+_OVERLONG: Final = 1.0
+"""Seconds that the end of a line over the limit may take; a client that awaits its answer sends none."""
+
 
 class Connection:
     """A client and what is half-way between it and the server."""
@@ -40,6 +43,7 @@ class Connection:
         self._busy = False
         self._ended = False
         self._turning = False
+        self._overlong = False
         self._open = True
 
     @property
@@ -66,6 +70,18 @@ class Connection:
         self._ended = not data
         self._lines.feed(data)
 
+    def _await_end(self) -> None:
+        """Look whether a line over the limit has begun, whose end may never come."""
+        if self._lines.overlong and not self._overlong:
+            self._overlong = True
+            self._loop.later(_OVERLONG, self._give_up)
+
+    def _give_up(self) -> None:
+        self._overlong = False
+        if self._open and self.idle and self._lines.overlong:
+            self._busy = True
+            self._dispatcher.begin(self._lines.give_up(), self._caller, self._reply)
+
     def _write(self) -> None:
         try:
             self._answer = self._answer[self._client.send(self._answer) :]
@@ -86,12 +102,11 @@ class Connection:
         else:
             self._loop.soon(self._proceed)
         self._turning = False
+        self._await_end()
         self._wait()
 
     def _next(self) -> bytes | TooLong | Unterminated | None:
         line = self._lines.take()
-        if isinstance(line, TooLong) and line.endless:
-            self._ended = True
         return self._lines.rest() if line is None and self._ended else line
 
     def _reply(self, answer: bytes) -> None:

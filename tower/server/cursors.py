@@ -23,7 +23,7 @@ LENGTH_LIMIT: Final = 512
 def seal(about: object, keys: list[Any]) -> str:
     """A cursor for the list that `about` describes (anything that msgspec encodes), behind the row with these keys."""
     text = msgspec.json.encode(keys)
-    return base64.urlsafe_b64encode(_digest(about, text) + text).decode().rstrip("=")
+    return _text(_digest(about, text) + text)
 
 
 def unseal(about: object, cursor: str, field: str) -> list[Any]:
@@ -39,9 +39,13 @@ def unseal(about: object, cursor: str, field: str) -> list[Any]:
     except binascii.Error:
         raise refused from None
     given, text = raw[:_SEAL], raw[_SEAL:]
-    if not hmac.compare_digest(given, _digest(about, text)):
+    if not hmac.compare_digest(given, _digest(about, text)) or _text(raw) != cursor:
         raise refused
     return msgspec.json.decode(text, type=list[Any])
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 def _digest(about: object, text: bytes) -> bytes:

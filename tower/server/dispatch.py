@@ -16,19 +16,17 @@ from tower import models
 from tower.config import Settings
 from tower.errors import (
     BenchTimeout,
-    DockerUnavailable,
     InternalError,
     MalformedRequest,
     PayloadTooLarge,
-    TmuxUnavailable,
     TowerError,
     WireError,
 )
 from tower.events import Projector
 from tower.server.framing import LINE_LIMIT, TooLong, Unterminated
-from tower.server.methods import Call, Caller, Namespace, UntilJob
+from tower.server.methods import Call, Caller, Later, Namespace
 from tower.server.pool import Pool
-from tower.server.requests import Refused, Understood, understand
+from tower.server.requests import Refused, Understood, namespace_of, understand
 from tower.server.waiting import JobFailed, Waiting
 
 log = logging.getLogger(__name__)
@@ -50,7 +48,7 @@ class Dispatcher:
     def begin(self, line: bytes | TooLong | Unterminated, caller: Caller | WireError, reply: Reply) -> None:
         """Answer a line of this caller, or of one that is refused; `reply` is called once, in the loop's thread."""
         if isinstance(caller, WireError):
-            reply(failure(None, caller))
+            reply(failure(namespace_of(line) if isinstance(line, bytes) else None, caller))
         elif isinstance(line, TooLong):
             reply(failure(None, PayloadTooLarge(LINE_LIMIT, line.size)))
         elif isinstance(line, Unterminated):
@@ -63,22 +61,27 @@ class Dispatcher:
             understood = understand(line, caller)
         except Refused as refused:
             reply(failure(refused.namespace, refused.error))
-            return
-        self._answer(understood, Call(self._settings, caller), reply)
+        except Exception as error:  # noqa: BLE001 - the socket's edge: one line must not end the server
+            reply(failure(None, error))
+        else:
+            self._answer(understood, Call(self._settings, caller), reply)
 
     def _answer(self, asked: Understood, call: Call, reply: Reply) -> None:
         if not asked.method.waits:
-            reply(_finished(asked, lambda: asked.method.function(call, asked.request)))
+            self._settle(asked, _run(asked, lambda: asked.method.function(call, asked.request)), reply)
             return
 
         def work() -> None:
             outcome = _run(asked, lambda: asked.method.function(call, asked.request))
-            self._soon(lambda: self._settle(asked, outcome, reply))
+            self._soon(lambda: self._done(asked, outcome, reply))
 
         self._pool.submit(work)
 
-    def _settle(self, asked: Understood, outcome: bytes | UntilJob, reply: Reply) -> None:
+    def _done(self, asked: Understood, outcome: bytes | Later, reply: Reply) -> None:
         self._projector.nudge()
+        self._settle(asked, outcome, reply)
+
+    def _settle(self, asked: Understood, outcome: bytes | Later, reply: Reply) -> None:
         if isinstance(outcome, bytes):
             reply(outcome)
             return
@@ -87,23 +90,15 @@ class Dispatcher:
             if error is not None:
                 reply(failure(asked.namespace, error))
             else:
-                reply(_finished(asked, lambda: outcome.answer(ended)))
+                self._settle(asked, _run(asked, lambda: outcome.answer(ended)), reply)
 
-        self._waiting.add(outcome.job_id, done)
-
-
-def _finished(asked: Understood, function: Callable[[], object]) -> bytes:
-    """The answer of a function that answers at once."""
-    outcome = _run(asked, function)
-    if isinstance(outcome, UntilJob):
-        raise TypeError(f"{asked.method.name} waits for a job and is not declared to wait")
-    return outcome
+        self._waiting.add(outcome, done)
 
 
-def _run(asked: Understood, function: Callable[[], object]) -> bytes | UntilJob:
+def _run(asked: Understood, function: Callable[[], object]) -> bytes | Later:
     try:
         result = function()
-        return result if isinstance(result, UntilJob) else _success(asked.namespace, result)
+        return result if isinstance(result, Later) else _success(asked.namespace, result)
     except Exception as error:  # noqa: BLE001 - the socket's edge: whatever it is becomes an answer
         wire = as_wire(error)
         if wire.code not in asked.method.codes:
@@ -129,8 +124,7 @@ def as_wire(error: Exception) -> WireError:
         return error
     if isinstance(error, BenchTimeout):
         log.warning("%s", error)
-        unavailable = DockerUnavailable if error.engine else TmuxUnavailable
-        return unavailable(f"{error.what} did not answer in time")
+        return error.on_the_wire()
     log.error("a request failed", exc_info=error)
     return _Hindered(_hindrance(error)) if isinstance(error, (models.DatabaseError, OSError)) else InternalError()
 

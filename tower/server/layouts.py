@@ -1,42 +1,25 @@
 """The managed methods of layouts."""
 
-from collections.abc import Callable
-from typing import Annotated, Final, Literal
-
 import msgspec
-from msgspec import Meta
 
-from tower import errors, jobs, lifecycle, states
-from tower.names import IDENTIFIER
+from tower import errors, lifecycle, recovery
 from tower.server import scope, views
-from tower.server.methods import Call, Request, UntilJob, managed
-
-Identifier = Annotated[str, Meta(pattern=IDENTIFIER)]
-Id = Annotated[str, Meta(min_length=1, max_length=128)]
-Name = Annotated[str, Meta(min_length=1, max_length=256)]
-OverrideKey = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}:[A-Za-z0-9_.-]{1,64}\Z")]
-State = Literal["creating", "degraded", "ready", "failed", "removed"]
-States = Annotated[list[State], Meta(min_length=1)]
-Limit = Annotated[int, Meta(ge=1, le=views.LIMIT_MAX)]
-
-BENCH_ERRORS: Final = (
-    errors.ContainerNotFound,
-    errors.ContainerInactive,
-    errors.DockerUnavailable,
-    errors.TmuxUnavailable,
+from tower.server.fields import (
+    BENCH_ERRORS,
+    KILL_ERRORS,
+    OCCUPIED,
+    Id,
+    Identifier,
+    Limit,
+    Name,
+    OverrideKey,
+    State,
+    States,
+    pending,
+    until_job,
+    wanted_states,
 )
-"""What a look into a bench may end with."""
-
-KILL_ERRORS: Final = (errors.DockerUnavailable, errors.TmuxUnavailable)
-"""What a removal may end with that cannot kill its panes; in a paused container it is tmux that does not answer."""
-
-OCCUPIED: Final = (
-    errors.ManagedLaunchCommandNotFound,
-    errors.ManagedSessionNameConflict,
-    errors.ManagedPaneLabelConflict,
-    errors.ManagedLayoutCapacityExceeded,
-)
-"""What a new pane may run into."""
+from tower.server.methods import Call, Request, managed
 
 
 class Create(Request, frozen=True):
@@ -123,12 +106,6 @@ def list_(call: Call, request: List) -> object:
     return views.layouts(bench, wanted_states(request.state), request.limit, request.after)
 
 
-def wanted_states(given: str | list[State] | None) -> list[str]:
-    """The states of a filter, each once and in the order of lists; none for all of them."""
-    chosen = [given] if isinstance(given, str) else given
-    return [state for state in states.STATES if chosen is not None and state in chosen]
-
-
 @managed("layout.detail", Detail, errors=(errors.ManagedLayoutNotFound,))
 def detail(call: Call, request: Detail) -> object:
     """One layout with its panes."""
@@ -154,28 +131,12 @@ def remove(call: Call, request: Remove) -> object:
     return until_job(call, job_id, wait=request.wait, answer=answer)
 
 
-def until_job(call: Call, job_id: int | None, *, wait: bool, answer: Callable[[bool], object]) -> object:
-    """What to return of a request whose job was written: the answer when the job has ended, or the present one."""
-    if job_id is None:
-        return answer(True)
-    if wait and jobs.Holders(call.settings).living():
-        return UntilJob(job_id, answer)
-    return answer(False)
-
-
-def pending(job_id: int | None, ended: bool) -> dict[str, object]:
-    """What an answer before the end carries besides."""
-    return {} if ended else {"job_id": job_id}
-
-
 @managed(
     "layout.recreate",
     Recreate,
     errors=(
         errors.ManagedLayoutNotFound,
-        errors.ManagedPaneIllegalRecreateSource,
         errors.ManagedPaneRecreateChainTooDeep,
-        errors.ManagedPaneConcurrentRecreate,
         *OCCUPIED,
         *BENCH_ERRORS,
     ),
@@ -184,7 +145,16 @@ def pending(job_id: int | None, ended: bool) -> dict[str, object]:
 def recreate(call: Call, request: Recreate) -> object:
     """Bring back the removed and failed panes of a layout and leave the live ones alone."""
     scope.require(call.caller, request.layout_id, "layout")
-    made = set(lifecycle.recreate_layout(call.settings, request.layout_id))
+    made = set(_recreate(call, request.layout_id))
     layout, newest = views.layout_and_newest(request.layout_id)
     panes = [pane for pane in newest if pane.pane_id in made]
     return {"layout_id": request.layout_id, "state": layout.state, "panes": panes}
+
+
+def _recreate(call: Call, layout_id: str) -> list[str]:
+    """The new panes; where no pane is known to be lost, the bench is looked at before that is believed."""
+    made = lifecycle.recreate_layout(call.settings, layout_id)
+    if made:
+        return made
+    recovery.look_now(call.settings, views.layout(layout_id).container_id)
+    return lifecycle.recreate_layout(call.settings, layout_id)

@@ -6,7 +6,6 @@ through its folder's descriptor in /proc. A lock, and a look whether somebody an
 """
 
 import errno
-import fcntl
 import logging
 import os
 import resource
@@ -17,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from tower import models
+from tower import locks, models
 from tower.benches import peers
 from tower.client import address
 from tower.config import Settings
@@ -46,16 +45,14 @@ def only_server(settings: Settings) -> Iterator[None]:
 
     Raises AlreadyServed.
     """
-    handle = os.open(settings.run_dir / "serve.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handle = locks.open_file(settings.run_dir / "serve.lock")
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.truncate(handle, 0)
-        os.write(handle, str(os.getpid()).encode())
+        if not locks.take(handle):
+            raise AlreadyServed(
+                f"A server is running already for {settings.state_dir}; use that one, or stop it with `tower down`."
+            )
+        locks.write_pid(handle)
         yield
-    except BlockingIOError:
-        raise AlreadyServed(
-            f"A server is running already for {settings.state_dir}; use that one, or stop it with `tower down`."
-        ) from None
     finally:
         os.close(handle)
 

@@ -69,5 +69,4 @@ def _end_when_idle(loop: Loop, listener: Listener, deadline: float) -> None:
     if all(client.idle for client in listener.clients) or time.monotonic() >= deadline:
         loop.stop()
         return
-    time.sleep(_GRACE_POLL)
-    loop.soon(lambda: _end_when_idle(loop, listener, deadline))
+    loop.later(_GRACE_POLL, lambda: _end_when_idle(loop, listener, deadline))

@@ -64,6 +64,22 @@ class UntilJob:
 
 
 @dataclass(frozen=True)
+class UntilEnd:
+    """Returned by a method whose answer waits for something that goes on by itself, until a monotonic time at most.
+
+    `answer` gets whether it has ended.
+    """
+
+    ended: Callable[[], bool]
+    deadline: float
+    answer: Callable[[bool], object]
+
+
+Later = UntilJob | UntilEnd
+"""An answer that is not there yet; whoever waits for it costs no thread."""
+
+
+@dataclass(frozen=True)
 class Method:
     """One method, whatever it is called."""
 

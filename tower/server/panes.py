@@ -2,7 +2,7 @@
 
 from tower import errors, lifecycle
 from tower.server import scope, views
-from tower.server.layouts import (
+from tower.server.fields import (
     BENCH_ERRORS,
     KILL_ERRORS,
     OCCUPIED,
@@ -49,6 +49,8 @@ class Recreate(Request, frozen=True):
     predecessor_pane_id: Id
     launch_command_override: Name | None = None
     idempotency_key: Identifier | None = None
+    check_only: bool = False
+    """Answer whether it would be accepted once the pane is removed, and write nothing."""
 
 
 class Promote(Request, frozen=True):
@@ -63,9 +65,7 @@ def list_(call: Call, request: List) -> object:
     bench = scope.bench_of(call.caller, request.container_id)
     if request.layout_id is not None:
         scope.require(call.caller, request.layout_id, "layout")
-        layout = views.layout(request.layout_id)
-        if bench not in (None, layout.container_id):
-            return views.Page([], None)
+        views.layout(request.layout_id)
     return views.panes(bench, request.layout_id, wanted_states(request.state), request.limit, request.after)
 
 
@@ -115,16 +115,22 @@ def remove(call: Call, request: Remove) -> object:
 def recreate(call: Call, request: Recreate) -> object:
     """Accept a successor of a removed or failed pane."""
     scope.require(call.caller, request.predecessor_pane_id, "pane", "agent")
+    if request.check_only:
+        checked = lifecycle.check_recreate(call.settings, request.predecessor_pane_id, request.launch_command_override)
+        return _recreated(views.pane(checked.pane_id), replay=False) | {"pane_id": None}
     made = lifecycle.recreate_pane(
         call.settings, request.predecessor_pane_id, request.launch_command_override, request.idempotency_key
     )
-    pane = views.pane(made.pane_id)
+    return _recreated(views.pane(made.pane_id), replay=made.replay)
+
+
+def _recreated(pane: views.PaneView, *, replay: bool) -> dict[str, object]:
     return {
         "pane_id": pane.pane_id,
         "predecessor_id": pane.predecessor_id,
         "chain_depth": pane.chain_depth,
         "state": pane.state,
-        "replay": made.replay,
+        "replay": replay,
     }
 
 

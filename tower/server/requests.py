@@ -1,8 +1,8 @@
 """A line to a request: the envelope, the namespace, the method and its params."""
 
 import re
-from collections.abc import Iterable
-from typing import Final, Literal, NamedTuple, TypeVar, get_args, get_origin
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -55,13 +55,26 @@ def understand(line: bytes, caller: Caller) -> Understood:
         envelope, stranger = _envelope(line)
     except WireError as error:
         raise Refused(error) from None
-    namespace = next((known for known in NAMESPACES if envelope.method.startswith(known.prefix)), None)
+    namespace = _named(envelope.method)
     if namespace is None:
         raise Refused(UnknownMethod(envelope.method[:200]))
     try:
         return _within(namespace, envelope, stranger, caller)
     except WireError as error:
         raise Refused(error, namespace) from None
+
+
+def namespace_of(line: bytes) -> Namespace | None:
+    """The namespace of a line that is not to be understood any further; None where it names none."""
+    try:
+        method = _open.decode(line).method
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return _named(method)
+
+
+def _named(method: str) -> Namespace | None:
+    return next((known for known in NAMESPACES if method.startswith(known.prefix)), None)
 
 
 def _within(
@@ -132,7 +145,7 @@ def _check_object(line: bytes) -> None:
 
 
 _AT: Final = re.compile(r" - at (?:`key` in )?`\$\.?([^`]*)`$")
-_MEMBER: Final = re.compile(r"Object (?:contains unknown|missing required) field `([^`]*)`")
+_MEMBER: Final = re.compile(r"^Object (?:contains unknown|missing required) field `(.*?)`(?: - at `\$|$)", re.DOTALL)
 _INDEX: Final = re.compile(r"\[[^\]]*\]$")
 
 
@@ -141,19 +154,21 @@ def explain(error: msgspec.ValidationError, whole: str, request: type[msgspec.St
     text = str(error)
     at = _AT.search(text)
     path = _INDEX.sub("", at[1]) if at else ""
-    member = _MEMBER.match(text)
+    inside = path
+    member = _MEMBER.search(text)
     if member:
         path = f"{path}.{member[1]}" if path else member[1]
-    return ValidationFailed(path or whole, _reason(text[: at.start()] if at else text, request, path))
+    return ValidationFailed(path or whole, _reason(text[: at.start()] if at else text, request, inside))
 
 
 def _reason(text: str, request: type[msgspec.Struct], path: str) -> str:
+    """A sentence for what msgspec says of the value at this path."""
     if text.startswith("Object contains unknown"):
-        return f"there is no such field; there are {_listed(request.__struct_fields__)}"
+        return f"there is no such field; there are {_listed(_fields(_declared(request, path)))}"
     if text.startswith("Object missing"):
         return "it is required"
     if text.startswith("Invalid enum"):
-        return f"{text.removeprefix('Invalid enum value ')} is not one of {_listed(_allowed(request, path))}"
+        return f"{text.removeprefix('Invalid enum value ')} is not one of {_listed(_words(_declared(request, path)))}"
     if "matching regex" in text:
         parts = "a role and a label with a colon between them, each of" if "}:[" in text else "an identifier of"
         return f"it must be {parts} 1 to 64 characters of A-Z, a-z, 0-9, underscore, dot and hyphen"
@@ -164,9 +179,30 @@ def _listed(names: Iterable[object]) -> str:
     return ", ".join(map(str, names)) or "none"
 
 
-def _allowed(request: type[msgspec.Struct], field: str) -> tuple[object, ...]:
-    """The words that a field may be, or a list in it may hold."""
-    declared = {known.encode_name: known.type for known in msgspec.structs.fields(request)}[field]
-    while get_origin(declared) is not Literal:
-        declared = next(part for part in get_args(declared) if get_args(part))
-    return get_args(declared)
+def _declared(kind: Any, path: str) -> Any:
+    """The type of the value at this path, which leads through structs; unions and lists count as what they hold."""
+    for name in filter(None, path.split(".")):
+        fields = {field.encode_name: field.type for part in _parts(kind) for field in _struct_fields(part)}
+        if name not in fields:
+            return kind
+        kind = fields[name]
+    return kind
+
+
+def _parts(kind: Any) -> list[Any]:
+    """A type and all that it consists of."""
+    return [kind, *(part for each in get_args(kind) for part in _parts(each))]
+
+
+def _struct_fields(kind: Any) -> Sequence[msgspec.structs.FieldInfo]:
+    return msgspec.structs.fields(kind) if isinstance(kind, type) and issubclass(kind, msgspec.Struct) else ()
+
+
+def _fields(kind: Any) -> list[str]:
+    return [field.encode_name for part in _parts(kind) for field in _struct_fields(part)]
+
+
+def _words(kind: Any) -> list[object]:
+    """The words that a value of this type may be, or a list in it may hold."""
+    words = [word for part in _parts(kind) if get_origin(part) is Literal for word in get_args(part)]
+    return list(dict.fromkeys(words))

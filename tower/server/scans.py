@@ -15,7 +15,7 @@ from typing import Any, Final
 from tower import clock, jobs, models, recovery, seen
 from tower.benches import registry
 from tower.config import Settings
-from tower.errors import ScanNotFound, ScanTimeout, TowerError
+from tower.errors import ScanNotFound, TowerError
 from tower.models import Bench, Job, SeenPane
 from tower.names import new_id
 from tower.reach import tmux_of
@@ -31,6 +31,16 @@ REMEMBERED: Final = 100
 
 _BENCHES_AT_ONCE: Final = 16
 _JOB_POLL: Final = 0.05
+
+NO_WORKER: Final = "No worker is running, so the panes were not looked at; start the tower with `tower up`."
+
+
+class TooSlow(TowerError):
+    """Some bench was not reconciled within the time of a scan."""
+
+    def __str__(self) -> str:
+        return "A bench was not reconciled in time; see what its jobs wait for with `tower job list`."
+
 
 Work = Callable[[Settings, float], dict[str, Any]]
 """What a scan does until its deadline; its result goes to the wire."""
@@ -81,12 +91,6 @@ class Scans:
         threading.Thread(target=self._run, args=(scan, settings), name=f"scan-{kind}", daemon=True).start()
         return scan
 
-    def wait(self, scan: Scan) -> Scan:
-        """The scan, ended; raises ScanTimeout when it has run for `times.scan` seconds."""
-        if not scan.ended.wait(max(0.0, scan.deadline - time.monotonic())):
-            raise ScanTimeout(scan.scan_id)
-        return scan
-
     def find(self, scan_id: str) -> Scan:
         """A scan of the last ones; raises ScanNotFound."""
         with self._lock:
@@ -97,6 +101,7 @@ class Scans:
     def _run(self, scan: Scan, settings: Settings) -> None:
         state, result = FAILED, None
         try:
+            models.connect()
             result = KINDS[scan.kind](settings, scan.deadline)
             state = COMPLETED
         except (TowerError, models.DatabaseError, OSError) as error:
@@ -111,9 +116,11 @@ class Scans:
 
 
 def scan_containers(settings: Settings, deadline: float) -> dict[str, Any]:
-    """Look which benches there are, then reconcile each of them."""
-    found = registry.refresh(settings, deadline)
-    _reconcile(settings, deadline)
+    """Look which benches there are, then reconcile each of them.
+
+    Raises TooSlow when the reconciles have not ended by the deadline.
+    """
+    found, looked = _reconcile(settings, deadline)
     rows = list(Bench.select(Bench.container_id, Bench.state))
     return {
         "container_count": len(rows),
@@ -121,8 +128,13 @@ def scan_containers(settings: Settings, deadline: float) -> dict[str, Any]:
         "appeared": found.appeared,
         "returned": found.returned,
         "lost": found.lost,
-        "problem": found.problem and found.problem.message,
+        "problem": " ".join(_problems(found, looked)) or None,
     }
+
+
+def _problems(found: registry.Refreshed, looked: bool) -> list[str]:
+    problems = [found.problem.message] if found.problem else []
+    return problems if looked else [*problems, NO_WORKER]
 
 
 def scan_panes(settings: Settings, deadline: float) -> dict[str, Any]:
@@ -149,32 +161,41 @@ def scan_panes(settings: Settings, deadline: float) -> dict[str, Any]:
 def _look(settings: Settings, container_id: str, deadline: float) -> str | None:
     """Keep what one bench has; returns why it could not be looked at."""
     until = min(deadline, time.monotonic() + settings.times.session_check)
+    problem = None
     try:
         seen.record(container_id, tmux_of(settings, container_id).listing(until))
     except TowerError as error:
-        return error.message
+        problem = error.message
     finally:
+        registry.note_scan(container_id, problem)
         models.db.close()
-    return None
+    return problem
 
 
-def _reconcile(settings: Settings, deadline: float) -> None:
-    """Reconcile every bench, once more where a pass was under way, which may have looked before now."""
+def _reconcile(settings: Settings, deadline: float) -> tuple[registry.Refreshed, bool]:
+    """Reconcile every bench, once more where a pass was under way, which may have looked before now.
+
+    Returns what the registry found, and whether any worker was alive to look.
+    """
     unfinished = Job.select(Job.id).where((Job.kind == jobs.RECONCILE) & Job.state.in_(jobs.UNFINISHED))
     before = [row.id for row in unfinished]
-    _wait_for_jobs(settings, [*before, *recovery.submit_reconciles(settings)], deadline)
-    if before:
-        _wait_for_jobs(settings, recovery.submit_reconciles(settings), deadline)
+    submitted, found = recovery.submit_reconciles(settings)
+    looked = _wait_for_jobs(settings, [*before, *submitted], deadline)
+    if looked and before:
+        looked = _wait_for_jobs(settings, recovery.submit_reconciles(settings)[0], deadline)
+    return found, looked
 
 
-def _wait_for_jobs(settings: Settings, job_ids: list[int], deadline: float) -> None:
-    """Wait until these jobs have ended, or no worker is alive to run them."""
+def _wait_for_jobs(settings: Settings, job_ids: list[int], deadline: float) -> bool:
+    """Wait until these jobs have ended; False where no worker is alive to run them. Raises TooSlow."""
     holders = jobs.Holders(settings)
-    while time.monotonic() < deadline and holders.living():
-        unfinished = Job.select().where(Job.id.in_(job_ids) & Job.state.in_(jobs.UNFINISHED))
-        if not unfinished.exists():
-            break
+    while Job.select().where(Job.id.in_(job_ids) & Job.state.in_(jobs.UNFINISHED)).exists():
+        if not holders.living():
+            return False
+        if time.monotonic() > deadline:
+            raise TooSlow
         time.sleep(_JOB_POLL)
+    return True
 
 
 KINDS: Final[dict[str, Work]] = {"containers": scan_containers, "panes": scan_panes}

@@ -134,7 +134,8 @@ _PANES_OF_BENCH: Final = (
     " ORDER BY p.layout_id, p.slot, p.number LIMIT ?"
 )
 _PANES_IN_LAYOUT: Final = (
-    _PANE + "WHERE p.layout_id = ? AND p.state = ? AND (p.slot, p.number) > (?, ?) ORDER BY p.slot, p.number LIMIT ?"
+    _PANE + "WHERE p.layout_id = ? AND p.container_id = coalesce(?, p.container_id) AND p.state = ?"
+    " AND (p.slot, p.number) > (?, ?) ORDER BY p.slot, p.number LIMIT ?"
 )
 
 _NEWEST_FIRST: Final = [2**62]
@@ -221,9 +222,10 @@ def panes(
     Raises ValidationFailed on `after`.
     """
     about = ["pane.list", container_id, layout_id, *wanted]
+    filters: list[str | None]
     keys: tuple[int, ...]
     if layout_id is not None:
-        query, filters, keys = _PANES_IN_LAYOUT, [layout_id], (11, -1)
+        query, filters, keys = _PANES_IN_LAYOUT, [layout_id, container_id], (11, -1)
     elif container_id is not None:
         query, filters, keys = _PANES_OF_BENCH, [container_id], (1, 11, -1)
     else:
@@ -251,7 +253,9 @@ def _place(about: object, after: str | None, first: list[Any]) -> _Place:
     return _Place(state, keys, first)
 
 
-def _rows_by_state(query: str, filters: Sequence[str], wanted: Sequence[str], start: _Place, limit: int) -> list[Row]:
+def _rows_by_state(
+    query: str, filters: Sequence[str | None], wanted: Sequence[str], start: _Place, limit: int
+) -> list[Row]:
     """So many rows, state by state, from behind a place on."""
     rows: list[Row] = []
     for state in states.STATES[states.STATES.index(start.state) :]:

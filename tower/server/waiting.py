@@ -1,8 +1,8 @@
-"""Answers that wait for a job: one query for all of them, every few milliseconds while there are any."""
+"""Answers that wait: one query for all the jobs that are waited for, every few milliseconds while there are any."""
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -11,17 +11,21 @@ from tower import jobs, models
 from tower.config import Settings
 from tower.errors import TowerError
 from tower.models import Job
+from tower.server.methods import Later, UntilJob
 
 log = logging.getLogger(__name__)
 
 POLL: Final = 0.01
-"""Seconds between two looks at the jobs that are waited for."""
+"""Seconds between two looks at what is waited for."""
 
 _WORKERS: Final = 1.0
 """Seconds between two looks at whether any worker lives."""
 
+_Ended = tuple[str, str | None]
+"""State and error of a job that is unfinished no more."""
+
 Done = Callable[[TowerError | None, bool], None]
-"""Called once in the loop: with the error of a job that failed, and whether the job has ended."""
+"""Called once in the loop: with the error of a job that failed, and whether what was waited for has ended."""
 
 
 class JobFailed(TowerError):
@@ -54,13 +58,13 @@ def _decode(encoded: str | None) -> _Stored:
 
 
 class _Waiter(msgspec.Struct, frozen=True):
-    job_id: int
+    later: Later
     deadline: float
     done: Done
 
 
 class Waiting:
-    """The requests whose answers wait for a job; used in the loop's thread only."""
+    """The requests whose answers wait; used in the loop's thread only."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -71,29 +75,38 @@ class Waiting:
     def __bool__(self) -> bool:
         return bool(self._waiters)
 
-    def add(self, job_id: int, done: Done) -> None:
-        """Call `done` when the job has ended, when its time has passed, or when no worker is alive."""
-        self._waiters.append(_Waiter(job_id, time.monotonic() + self._settings.times.remove_answer, done))
+    def add(self, later: Later, done: Done) -> None:
+        """Call `done` at its end or when its time has passed; of a job also when no worker is alive."""
+        if isinstance(later, UntilJob):
+            deadline = time.monotonic() + self._settings.times.remove_answer
+        else:
+            deadline = later.deadline
+        self._waiters.append(_Waiter(later, deadline, done))
 
     def look(self) -> None:
         """Answer whoever has waited long enough."""
         if not self._waiters:
             return
-        try:
-            ended = self._ended()
-        except models.DatabaseError:
-            log.exception("the jobs that are waited for cannot be looked at")
-            ended = {}
-        now, helpless = time.monotonic(), self._nobody_works()
         waiters, self._waiters = self._waiters, []
+        ended = self._ended_jobs({waiter.later.job_id for waiter in waiters if isinstance(waiter.later, UntilJob)})
+        now = time.monotonic()
         for waiter in waiters:
-            if waiter.job_id in ended:
-                state, error = ended[waiter.job_id]
-                waiter.done(JobFailed(error) if state == jobs.FAILED else None, True)
-            elif helpless or now >= waiter.deadline:
+            end = self._end_of(waiter.later, ended)
+            if end is not None:
+                waiter.done(*end)
+            elif now >= waiter.deadline:
                 waiter.done(None, False)
             else:
                 self._waiters.append(waiter)
+
+    def _end_of(self, later: Later, ended: Mapping[int, _Ended]) -> tuple[TowerError | None, bool] | None:
+        """What to tell of what is waited for; None while there is something to wait for."""
+        if not isinstance(later, UntilJob):
+            return (None, True) if later.ended() else None
+        if later.job_id in ended:
+            state, error = ended[later.job_id]
+            return (JobFailed(error) if state == jobs.FAILED else None), True
+        return (None, False) if self._nobody_works() else None
 
     def give_up(self) -> None:
         """Answer everybody with what there is now."""
@@ -101,11 +114,16 @@ class Waiting:
         for waiter in waiters:
             waiter.done(None, False)
 
-    def _ended(self) -> dict[int, tuple[str, str | None]]:
-        """The waited-for jobs that are unfinished no more; one without a row has ended well and left none."""
-        wanted = {waiter.job_id for waiter in self._waiters}
-        query = Job.select(Job.id, Job.state, Job.error).where(Job.id.in_(wanted))
-        rows = {int(job.id): (str(job.state), job.error) for job in query}
+    def _ended_jobs(self, wanted: set[int]) -> dict[int, _Ended]:
+        """The wanted jobs that are unfinished no more; one without a row has ended well and left none."""
+        if not wanted:
+            return {}
+        try:
+            query = Job.select(Job.id, Job.state, Job.error).where(Job.id.in_(wanted))
+            rows = {int(job.id): (str(job.state), job.error) for job in query}
+        except models.DatabaseError:
+            log.exception("the jobs that are waited for cannot be looked at")
+            return {}
         found = {job_id: rows.get(job_id, (jobs.DONE, None)) for job_id in wanted}
         return {job_id: row for job_id, row in found.items() if row[0] not in jobs.UNFINISHED}
 

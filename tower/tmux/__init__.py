@@ -136,10 +136,8 @@ class Tmux:
         paste and Enter: the caller sees to it that two senders to one pane take turns. After a BenchTimeout it is
         unknown what the pane got.
         """
-        script = sending.script(tmux_pane_id, pane_id, text, enter=enter)
-        hook = f"@tower_send_{os.urandom(6).hex()}"
-        words = ["set-option", "-g", hook, script, ";", "set-hook", "-R", hook, ";", "set-option", "-gu", hook]
-        done = self._tmux(words, text, deadline)
+        tmux = [self.bench.facts(deadline).tmux, *self.bench.tmux_command()[1:]]
+        done = self._client(sending.arguments(tmux, tmux_pane_id, pane_id, text, enter=enter), text, deadline)
         if _without_server(done):
             return Delivery(Outcome.REFUSED, "no tmux server runs there")
         return sending.outcome(done, enter=enter) or _raise(_unavailable(done))
@@ -180,8 +178,10 @@ class Tmux:
         return self._tmux(starting, stdin, deadline) if start and _without_server(done) else done
 
     def _tmux(self, words: Sequence[str], stdin: Input, deadline: float) -> Completed:
-        """Run one tmux client; once more where it met a server that was just ending, or one without its socket."""
-        argv = [*self.bench.tmux_command(), *words]
+        return self._client([*self.bench.tmux_command(), *words], stdin, deadline)
+
+    def _client(self, argv: Sequence[str], stdin: Input, deadline: float) -> Completed:
+        """Run a tmux client; once more where it met a server that was just ending, or one without its socket."""
         done = self.bench.run(argv, stdin=stdin, deadline=deadline)
         leaving = done.status and any(sign in done.stderr for sign in _LEAVING)
         hidden = self._expected and _without_server(done) and self.restore_socket(deadline)

@@ -20,8 +20,8 @@ _PANE: Final = (
     "pane_dead",
     "pane_dead_status",
     "pane_dead_signal",
+    "pane_dead_time",
     "pane_pipe",
-    "pane_in_mode",
     "@tower_pane",
     "@tower_instance",
     "@tower_layout",
@@ -50,8 +50,9 @@ class SeenPane:
     dead: bool
     exit_code: int | None
     exit_signal: int | None
+    dead_since: int | None
+    """Unix seconds; tmux tells no fraction."""
     piped: bool
-    in_mode: bool
     pane_id: str
     instance: str
     layout_id: str
@@ -84,6 +85,10 @@ class Listing:
     def server(self) -> str:
         """Tells this server from those before and after it; empty without one."""
         return f"{self.server_pid}:{self.server_start}" if self.server_pid else ""
+
+    def has_other_session(self, name: str, layout_id: str) -> bool:
+        """Whether a session of that name is there, and is not that of the layout."""
+        return any(pane.session_name == name and pane.layout_id != layout_id for pane in self.panes)
 
     @property
     def killed(self) -> frozenset[str]:
@@ -158,8 +163,8 @@ def _pane(record: Record) -> SeenPane:
         dead=record["pane_dead"] == b"1",
         exit_code=_number(record["pane_dead_status"]),
         exit_signal=_number(record["pane_dead_signal"]),
+        dead_since=_number(record["pane_dead_time"]),
         piped=record["pane_pipe"] == b"1",
-        in_mode=record["pane_in_mode"] not in (b"", b"0"),
         pane_id=_text(record["@tower_pane"]),
         instance=_text(record["@tower_instance"]),
         layout_id=_text(record["@tower_layout"]),

@@ -60,7 +60,6 @@ class Spawn:
     panes: tuple[NewPane, ...]
     neighbours: tuple[Neighbour, ...]
     remains: tuple[Remains, ...]
-    may_create_session: bool
 
 
 class Outcome(Enum):

@@ -21,7 +21,10 @@ ARRANGEMENTS: Final = ("even-horizontal", "even-vertical", "main-horizontal", "m
 _ROOMIEST: Final = "tiled"
 """In this one every pane has room to be split, where in others some are a column wide or a line high."""
 
-_COLUMNS, _ROWS = "220", "50"
+_COLUMNS, _ROWS = 220, 50
+_MAIN_PANE: Final = (("main-pane-width", 80, _COLUMNS // 2), ("main-pane-height", 24, _ROWS // 2))
+"""Options of tmux, their defaults (tmux(1)), and what stands in for those: with the default the main pane shrinks to a
+sliver as soon as somebody attaches with a smaller terminal."""
 ATTACHED: Final = "tower-attached "
 _LIMIT_KEPT: Final = "@tower_message_limit"
 
@@ -113,17 +116,16 @@ class Spawning:
         """All of it, without the fence."""
         there = equal("#{session_name}", self._plan.session)
         mine = both(there, equal("#{@tower_session}", self._plan.layout_id))
-        create = [self._create_session()] if self._plan.may_create_session else []
         made = [when(_nowhere(pane.pane_id), self._make(pane)) for pane in self._in_order()]
         return [
             *kill(self._instance, self._plan.remains),
-            when(there, [], create, target=self._session),
+            when(there, [], [self._create_session()], target=self._session),
             when(mine, [*made, self._end_blank()], target=self._session),
         ]
 
     def _create_session(self) -> str:
         """A session with one blank pane: `new-session -e` would give its variables to the whole session (tmux(1))."""
-        name, size = self._plan.session, ("-x", _COLUMNS, "-y", _ROWS)
+        name, size = self._plan.session, ("-x", str(_COLUMNS), "-y", str(_ROWS))
         where = ("-c", literal(self._facts.home))
         options = {
             "destroy-unattached": "off",
@@ -132,11 +134,12 @@ class Spawning:
             "@tower_layout": self._plan.layout_id,
         }
         window = {"automatic-rename": "off", "allow-rename": "off"}
+        window |= {key: f"#{{?#{{==:#{{{key}}},{default}}},{half},#{{{key}}}}}" for key, default, half in _MAIN_PANE}
         return group(
             command("set-option", "-s", "exit-unattached", "off"),
             command("new-session", "-d", "-s", name, "-n", name, *size, *where, "--", "", ""),
             *(command("set-option", "-t", self._session, key, value) for key, value in options.items()),
-            *(command("set-option", "-w", "-t", self._session, key, value) for key, value in window.items()),
+            *(command("set-option", "-w", "-F", "-t", self._session, key, value) for key, value in window.items()),
             command("set-option", "-p", "-t", self._session, "@tower_blank", "1"),
         )
 
@@ -157,7 +160,9 @@ class Spawning:
         return before + [pane for pane in reversed(panes) if pane not in before]
 
     def _make(self, pane: NewPane) -> list[str]:
-        """Split beside the nearest neighbour that lives, else beside the active pane: the blank one of a new session.
+        """Split beside the nearest neighbour that is there, else beside the active pane (a new session's blank one).
+
+        A neighbour that the operator has moved into another session is none: what lives there is not the tower's.
 
         A split makes its pane the one that commands without a target mean, and the window's active one;
         `last-pane` gives that back.
@@ -169,7 +174,7 @@ class Spawning:
         before = bool(higher) or not lower
         line = self._split_at(pane, self._session, before=before)
         for neighbour in reversed((*higher, *lower)):
-            there = _is(neighbour, self._instance)
+            there = both(_is(neighbour, self._instance), equal("#{@tower_session}", self._plan.layout_id))
             beside = self._split_at(pane, neighbour.tmux_pane_id, before=neighbour.slot > pane.slot)
             line = when(there, [beside], [line], target=neighbour.tmux_pane_id)
         return line

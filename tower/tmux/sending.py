@@ -1,11 +1,14 @@
 """Text into a pane: a buffer loaded from standard input, pasted with bracketed paste, then Enter.
 
+The buffer must hold as many bytes as were to be sent before anything is pasted: whoever sends may die half-way.
+
 Line feeds stay line feeds (``-r``), so that the program gets the bytes that were sent. Enter comes a moment later,
 since some programs swallow one that arrives together with a paste; it is pasted too, since `send-keys` would give it to
 the whole window under ``synchronize-panes``.
 """
 
 import os
+from collections.abc import Sequence
 from typing import Final
 
 from tower.benches import Completed
@@ -19,9 +22,45 @@ _ENTER_SECONDS: Final = 0.15
 _BYTES_A_SECOND: Final = 500_000
 
 
-def script(tmux_pane_id: str, pane_id: str | None, text: bytes, *, enter: bool) -> str:
-    """The lines that paste standard input, which holds ``text``, and say how far they came."""
-    buffer = f"tower-{os.urandom(6).hex()}"
+SENDER: Final = """\
+buffer=$1 size=$2 hook=$3 load=$4 drop=$5 paste=$6
+shift 6
+run() {
+  body=$1
+  shift
+  "$@" set-option -g "$hook" "$body" \\; set-hook -R "$hook" \\; set-option -gu "$hook"
+}
+if [ "$size" -gt 0 ]; then
+  case "
+$(run "$load" "$@")
+" in
+    *"
+$buffer $size
+"*) ;;
+    *) run "$drop" "$@"; exit 1 ;;
+  esac
+fi
+run "$paste" "$@"
+"""
+"""Loads standard input into a buffer and pastes it where that holds as many bytes as it should, else drops it.
+
+Each step is the body of a hook, in which none of the operator's own hooks fire. The last arguments are the tmux
+command.
+"""
+
+
+def arguments(tmux: Sequence[str], tmux_pane_id: str, pane_id: str | None, text: bytes, *, enter: bool) -> list[str]:
+    """The command that pastes its standard input, which is to be ``text``, and says how far it came."""
+    number = os.urandom(6).hex()
+    buffer, hook = f"tower-{number}", f"@tower_send_{number}"
+    show = command("list-buffers", "-F", "#{buffer_name} #{buffer_size}")
+    load = "\n".join([command("load-buffer", "-b", buffer, "-"), show])
+    paste = _script(buffer, tmux_pane_id, pane_id, text, enter=enter)
+    bodies = (load, command("delete-buffer", "-b", buffer), paste)
+    return ["/bin/sh", "-c", SENDER, "tower", buffer, str(len(text)), hook, *bodies, *tmux]
+
+
+def _script(buffer: str, tmux_pane_id: str, pane_id: str | None, text: bytes, *, enter: bool) -> str:
     able = _able(tmux_pane_id, pane_id)
     ready = [
         when("#{pane_in_mode}", [command("copy-mode", "-q", "-t", tmux_pane_id)], target=tmux_pane_id),
@@ -34,8 +73,7 @@ def script(tmux_pane_id: str, pane_id: str | None, text: bytes, *, enter: bool) 
         command("display-message", "-p", "-t", tmux_pane_id, _why(tmux_pane_id, pane_id)),
         *([command("delete-buffer", "-b", buffer)] if text else []),
     ]
-    load = [command("load-buffer", "-b", buffer, "-")] if text else []
-    return "\n".join([*load, when(able, ready, refuse, target=tmux_pane_id)])
+    return when(able, ready, refuse, target=tmux_pane_id)
 
 
 def outcome(done: Completed, *, enter: bool) -> Delivery | None:
