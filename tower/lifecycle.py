@@ -155,7 +155,10 @@ def _check_labels(container_id: str, labels: Iterable[str], *, recreating: bool 
 
 def _session_exists(settings: Settings, bench: benches.Bench, session: str) -> bool:
     """Whether tmux has it. It is judged in the transaction only: it may be that of a request that came first."""
-    return tmux_in(settings, bench).session_exists(session, monotonic() + settings.times.session_check)
+    faults.point("accept.session_check.before")
+    exists = tmux_in(settings, bench).session_exists(session, monotonic() + settings.times.session_check)
+    faults.point("accept.session_check.after")
+    return exists
 
 
 def _insert_layout(

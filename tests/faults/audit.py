@@ -25,9 +25,7 @@ def _unfinished(tower: Tower) -> list[str]:
 
 
 def _tmux(tower: Tower, place: Place) -> list[str]:
-    query = (
-        "SELECT pane_id, tmux_pane_id, state FROM pane WHERE container_id = ? AND state IN ('ready', 'degraded')"
-    )
+    query = "SELECT pane_id, tmux_pane_id, state FROM pane WHERE container_id = ? AND state IN ('ready', 'degraded')"
     rows = {row["pane_id"]: row["tmux_pane_id"] for row in tower.rows(query, place.container_id)}
     there = place.panes()
     found = [f"pane {pane_id} is live and tmux has no such pane" for pane_id in rows.keys() - there.keys()]
@@ -42,11 +40,16 @@ def _tmux(tower: Tower, place: Place) -> list[str]:
 
 
 def _sessions(tower: Tower, place: Place) -> list[str]:
-    lines = place.tmux("list-sessions", "-F", "#{@tower_layout} #{@tower_instance} #{session_name}").splitlines()
-    query = "SELECT layout_id FROM layout WHERE container_id = ? AND state != 'removed'"
-    layouts = {row["layout_id"] for row in tower.rows(query, place.container_id)}
-    mine = [line.split(" ", 2) for line in lines if line.split(" ")[1] == tower.instance()]
-    return [f"session {name} belongs to no layout" for layout_id, _, name in mine if layout_id not in layouts]
+    """Sessions of removed layouts, and panes that were to be filled; a layout that this tower lacks is another's."""
+    lines = place.tmux("list-panes", "-a", "-F", "#{@tower_session} #{?@tower_blank,1,0} #{session_name}").splitlines()
+    states = dict(tower.rows("SELECT layout_id, state FROM layout WHERE container_id = ?", place.container_id))
+    there = sorted({tuple(line.split(" ", 2)) for line in lines})
+    mine = [(layout_id, blank, name) for layout_id, blank, name in there if layout_id in states]
+    return [
+        *(f"session {name} belongs to layout {key}, which is removed" for key, _, name in mine
+          if states[key] == "removed"),
+        *(f"session {name} of layout {key} has a blank pane" for key, blank, name in mine if blank == "1"),
+    ]  # fmt: skip
 
 
 def _agents(tower: Tower) -> list[str]:

@@ -2,10 +2,11 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from tests.harness import Tower, eventually
+from tests.harness import PATIENCE, Tower
 
 
 class Points:
@@ -20,24 +21,38 @@ class Points:
         """The next process that passes the point gets that signal."""
         (self.folder / f"{point}.{signame}.1").touch()
 
-    def fired(self, point: str) -> int:
-        """Wait until a process was hit at the point; returns its pid."""
-        found = eventually(lambda: list(self.folder.glob(f"fired-*-{point}.*")), what=f"a process passes {point}")
+    def disarm(self, point: str) -> None:
+        """Nobody gets a signal there any more."""
+        for armed in self.folder.glob(f"{point}.*.1"):
+            armed.unlink(missing_ok=True)
+
+    def any_armed(self) -> bool:
+        """Whether a point waits for somebody to pass."""
+        return any(not path.name.startswith("fired-") for path in self.folder.iterdir())
+
+    def fired_within(self, point: str, seconds: float) -> int | None:
+        """The pid of the process that was hit at the point; None when there was none in that time."""
+        until = time.monotonic() + seconds
+        while not (found := list(self.folder.glob(f"fired-*-{point}.*"))):
+            if time.monotonic() > until:
+                return None
+            time.sleep(0.01)
         pid = int(found[0].name.split("-")[1])
         found[0].unlink()
         return pid
 
+    def fired(self, point: str) -> int:
+        """Wait until a process was hit at the point; returns its pid."""
+        pid = self.fired_within(point, PATIENCE)
+        assert pid is not None, f"nobody has passed {point}"
+        return pid
+
     @contextmanager
     def stopped_at(self, point: str) -> Iterator[int]:
-        """Whoever passes the point next stands still there until the end of the block; `enter` waits for it."""
+        """Whoever passes the point next stands still there until the end of the block, if it lives so long."""
         pid = self.fired(point)
         try:
             yield pid
         finally:
-            os.kill(pid, signal.SIGCONT)
-
-    def kill_at(self, point: str) -> None:
-        """Arm the point with SIGKILL."""
-        self.arm(point, "KILL")
-
-
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)

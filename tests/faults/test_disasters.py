@@ -2,25 +2,33 @@
 
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.faults.audit import problems
-from tests.harness import Place, Refused, Tower, eventually
+from tests.faults.middle import Middle, comes_right, ended, standing
+from tests.faults.middle import well as all_well
+from tests.faults.points import Points
+from tests.harness import Container, Place, Refused, Tower, eventually, pane
+from tests.yard import Yard
 
 PACE = {"TOWER_TIMES_SETTLE": "0.3", "TOWER_TIMES_STAGE": "6"}
 ROOT = pytest.mark.skipif(os.getuid() != 0, reason="mounting needs root")
 
 
 @pytest.fixture
-def quick(request: pytest.FixtureRequest) -> Iterator[Tower]:
+def quick() -> Iterator[Tower]:
     made = Tower(environ=PACE)
+    Points(made)
     try:
         yield made.up()
     finally:
@@ -31,6 +39,7 @@ def quick(request: pytest.FixtureRequest) -> Iterator[Tower]:
 def small_disk() -> Iterator[Tower]:
     """A tower whose state directory is a file system of its own."""
     made = Tower(environ=PACE)
+    Points(made)
     made.state.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", made.state], check=True)
     try:
@@ -44,9 +53,7 @@ def small_disk() -> Iterator[Tower]:
 
 def well(tower: Tower) -> None:
     """The audit finds nothing, now or in a moment."""
-    tower.idle()
-    places = [Place(tower)]
-    eventually(lambda: not problems(tower, places), within=30, what=f"{problems(tower, places)}")
+    all_well(tower, Place(tower))
 
 
 def first_refusal(tower: Tower) -> Refused:
@@ -63,8 +70,7 @@ def first_refusal(tower: Tower) -> Refused:
 def test_a_full_disk_refuses_and_loses_nothing(small_disk: Tower) -> None:
     first = small_disk.create("local", session="before", label_prefix="b-")
     small_disk.ready(first)
-    filler = small_disk.state / "filler"
-    subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=4096"], check=False, stderr=subprocess.DEVNULL)
+    filler = fill(small_disk)
     refused = first_refusal(small_disk)
     assert refused.code == "internal_error"
     assert "serve.log" in refused.message
@@ -76,6 +82,41 @@ def test_a_full_disk_refuses_and_loses_nothing(small_disk: Tower) -> None:
     small_disk.ready(later)
     assert small_disk.ready(first)
     eventually(lambda: small_disk.rows("SELECT 1 FROM pane WHERE state = 'creating'") == [])
+    well(small_disk)
+
+
+def fill(tower: Tower) -> Path:
+    """Leave no room on the disk of the state directory; returns the file that has taken it."""
+    filler = tower.state / "filler"
+    subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=4096"], check=False, stderr=subprocess.DEVNULL)
+    return filler
+
+
+@ROOT
+@pytest.mark.timeout(300)
+def test_thirty_seconds_of_a_full_disk_in_the_middle_of_jobs(small_disk: Tower) -> None:
+    """What was accepted settles as soon as there is room; nobody has to be started by hand."""
+    before = small_disk.create("local", session="before", label_prefix="b-")
+    small_disk.ready(before)
+    started = {process.pid for process in small_disk.processes("supervisord")}
+    ids = [small_disk.create("local", session=f"s{n}", label_prefix=f"s{n}-") for n in range(4)]
+    filler = fill(small_disk)
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        with suppress(Refused):
+            small_disk.create("local", session="full", label_prefix="f-")
+        assert small_disk.layout(before)["state"] == "ready"
+        time.sleep(1)
+    filler.unlink()
+    for layout_id in ids:
+        ended(small_disk, layout_id)
+        comes_right(small_disk, Middle("create", ""), layout_id)
+    assert small_disk.ready(before)
+    assert {process.pid for process in small_disk.processes("supervisord")} == started
+    small_disk.ready(small_disk.create("local", session="after", label_prefix="a-"))
+    small_disk.idle()
+    for row in small_disk.rows("SELECT layout_id FROM layout WHERE state != 'ready'"):
+        comes_right(small_disk, Middle("create", ""), row[0])
     well(small_disk)
 
 
@@ -104,9 +145,7 @@ def test_a_database_locked_for_twenty_seconds_delays_and_loses_nothing(quick: To
     connection = sqlite3.connect(quick.state / "state.sqlite3", isolation_level=None)
     connection.execute("BEGIN IMMEDIATE")
     answers: list[str] = []
-    asker = threading.Thread(
-        target=lambda: answers.append(quick.create("local", session="during", label_prefix="d-"))
-    )
+    asker = threading.Thread(target=lambda: answers.append(quick.create("local", session="during", label_prefix="d-")))
     asker.start()
     until = time.monotonic() + 20
     while time.monotonic() < until:
@@ -149,6 +188,45 @@ def test_a_queue_deleted_while_everything_runs_is_made_anew(quick: Tower) -> Non
     well(quick)
 
 
+def spoil(file: Path) -> None:
+    """Write nonsense over a file from its second page on; the first one still says what it is."""
+    with file.open("r+b") as opened:
+        size = file.stat().st_size
+        opened.seek(min(4096, size // 2))
+        opened.write(os.urandom(max(4096, size)))
+
+
+@pytest.mark.parametrize("how", ["pages", "header", "empty"])
+def test_a_damaged_queue_is_made_anew_at_the_next_start(quick: Tower, how: str) -> None:
+    first = quick.create("local", session="before", label_prefix="b-")
+    quick.ready(first)
+    quick.kill("work", signal.SIGSTOP)
+    waiting = quick.create("local", session="waiting", label_prefix="w-")
+    quick.kill("supervisord")
+    quick.kill()
+    eventually(lambda: not quick.processes())
+    queue = quick.state / "queue.sqlite3"
+    if how == "pages":
+        spoil(queue)
+    elif how == "header":
+        queue.write_bytes(b"not a database at all" * 400)
+    else:
+        queue.write_bytes(b"")
+    for file in quick.state.glob("queue.sqlite3-*"):
+        file.write_bytes(os.urandom(4096))
+    quick.up()
+    quick.ready(waiting)
+    quick.ready(quick.create("local", session="after", label_prefix="a-"))
+    well(quick)
+
+
+def test_a_queue_that_is_damaged_while_everything_runs_is_made_anew(quick: Tower) -> None:
+    spoil(quick.state / "queue.sqlite3")
+    for number in range(3):
+        quick.ready(quick.create("local", session=f"s{number}", label_prefix=f"s{number}-"))
+    well(quick)
+
+
 def test_a_stale_socket_file_is_replaced(quick: Tower) -> None:
     quick.kill("supervisord")
     quick.kill()
@@ -182,6 +260,120 @@ def test_a_deleted_tmux_socket_is_restored(quick: Tower) -> None:
     assert place.panes() == before
     quick.ready(quick.create("local", session="beta", label_prefix="b-"))
     well(quick)
+
+
+def pids_of_panes(tower: Tower) -> list[str]:
+    """The tower id of the pane of each program that any tmux server of this tower's has started, hidden or not."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            parent = process.parent()
+            if process.environ().get("TMUX_TMPDIR") == str(tower.tmux_dir) and parent and "tmux" in parent.name():
+                found += [process.environ()["TOWER_PANE_ID"]] if "TOWER_PANE_ID" in process.environ() else []
+    return sorted(found)
+
+
+@pytest.mark.parametrize(
+    ("point", "killed"),
+    [
+        ("engine.spawn.after", False),
+        ("engine.spawn.after", True),
+        ("stage.pane_create.before_commit", True),
+        ("engine.settle.before", False),
+        ("engine.finish.before", False),
+    ],
+)
+def test_a_tmux_socket_deleted_in_the_middle_of_the_first_spawn(quick: Tower, point: str, killed: bool) -> None:
+    """The server that holds the panes is found again, by the same worker and by the one that takes over."""
+    with standing(quick, Place(quick), Middle("create", point)) as layout_id:
+        next(quick.tmux_dir.glob("tmux-*/default")).unlink()
+        if killed:  # whether or not it has committed that there are panes
+            holder = quick.rows("SELECT holder FROM job WHERE layout_id = ?", layout_id)[0][0]
+            psutil.Process(int(holder.split("-")[0])).kill()
+    layout = quick.ready(layout_id)
+    assert pids_of_panes(quick) == sorted(pane["pane_id"] for pane in layout["panes"])
+    well(quick)
+
+
+@pytest.mark.docker
+def test_a_tmux_socket_deleted_in_a_container_in_the_middle_of_its_first_spawn(engine_host: str, yard: Yard) -> None:
+    tower = Tower(docker_host=engine_host, environ=PACE)
+    Points(tower)
+    try:
+        place = Container(tower.up(), yard)
+        with standing(tower, place, Middle("create", "engine.spawn.after")) as layout_id:
+            place.run("rm", "/tmp/tmux-1000/default")
+        tower.ready(layout_id)
+        servers = place.run("sh", "-c", "ps -e | grep -c 'tmux: server'").stdout
+        assert servers.strip() == b"1"
+        all_well(tower, place)
+    finally:
+        tower.close()
+
+
+EAR = """stty raw -echo
+: >"$1.up"
+exec cat >"$1"
+"""
+SIGNAL_TMUX = "kill -$1 $(ps -e | sed -n 's/^ *\\([0-9]*\\) .*tmux: server.*/\\1/p')"
+TEXT = b"".join(b"%06d " % number for number in range(60_000))
+
+
+@pytest.fixture(params=["local", pytest.param("docker", marks=pytest.mark.docker)])
+def quick_place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    """A bench of each runtime."""
+    docker = request.param == "docker"
+    made = Tower(docker_host=request.getfixturevalue("engine_host") if docker else None, environ=PACE)
+    try:
+        made.up()
+        yield Container(made, request.getfixturevalue("yard")) if docker else Place(made)
+    finally:
+        made.close()
+
+
+@pytest.mark.parametrize("stands_still", [True, False], ids=["tmux-stands-still", "tmux-runs"])
+def test_a_server_killed_while_it_sends_leaves_no_half_text_with_enter(quick_place: Place, stands_still: bool) -> None:
+    """A tmux that stands still keeps the server in the middle of handing the text over."""
+    tower, place = quick_place.tower, quick_place
+    heard = place.path("ear")
+    tower.profile("ear", ["sh", "-c", EAR, "sh", str(heard)])
+    tower.template("ear", [pane("ear", "ear")])
+    made = tower.ready(tower.create(place.container_id, "ear"))["panes"][0]
+    eventually(Path(f"{heard}.up").exists)
+    if stands_still:
+        _signal_tmux(place, "STOP")
+    sender = _sender(tower, made["pane_id"])
+    eventually(lambda: tower.rows("SELECT 1 FROM message"), every=0.005, what="the text is being sent")
+    time.sleep(0.5 if stands_still else 0.02)
+    tower.kill("serve")
+    if stands_still:
+        _signal_tmux(place, "CONT")
+    sender.wait(60)
+    time.sleep(3)
+    got = heard.read_bytes()
+    assert got.removesuffix(b"\r") == TEXT or not got.endswith(b"\r"), (len(got), got[-20:])
+
+
+def _sender(tower: Tower, pane_id: str) -> "subprocess.Popen[bytes]":
+    words = [sys.executable, "-m", "tower", "pane", "send", pane_id, "-"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    sender = subprocess.Popen(words, env=tower.environ, cwd=tower.root, stdin=subprocess.PIPE, **quiet)
+    assert sender.stdin
+    sender.stdin.write(TEXT)
+    sender.stdin.close()
+    return sender
+
+
+def _signal_tmux(place: Place, name: str) -> None:
+    """Send a signal to the bench's tmux server."""
+    if place.container_id == "local":
+        mine = str(place.tower.tmux_dir)
+        for process in psutil.process_iter():
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+                if process.name() == "tmux: server" and process.environ().get("TMUX_TMPDIR") == mine:
+                    process.send_signal(signal.Signals[f"SIG{name}"])
+    else:
+        assert place.run("sh", "-c", SIGNAL_TMUX, "sh", name).returncode == 0
 
 
 def test_a_create_right_after_the_tmux_socket_was_deleted(quick: Tower) -> None:

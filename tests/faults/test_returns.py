@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests import engine
-from tests.faults.audit import problems
+from tests.faults.middle import PACE, Middle, at, comes_right, ended, make, standing, told, well
 from tests.faults.points import Points
-from tests.harness import Container, Place, Tower, eventually
+from tests.harness import Container, Place, Tower
 from tests.yard import Yard
 
-PACE = {"TOWER_TIMES_SETTLE": "0.3", "TOWER_TIMES_STAGE": "8", "TOWER_TIMES_RETRY_DELAYS": "[0.2, 0.4]"}
 ENDS_AT_ONCE = ("sh", "-c", "trap 'exit 0' TERM; sleep infinity & wait")
 """A main process that ends when the engine asks for it; sleep as process 1 would be waited for."""
 
@@ -59,35 +58,32 @@ def state(tower: Tower, layout_id: str) -> str:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("stage", ["pane_create", "launch_command", "registration", "log_attach"])
+@at(
+    ("create", "engine.spawn.before"),
+    ("create", "stage.launch_command.taken"),
+    ("create", "stage.registration.before_commit"),
+    ("create", "engine.finish.before"),
+    ("recreate", "engine.look.before"),
+    ("remove", "engine.kill.before"),
+)
 def test_an_engine_that_stops_in_the_middle_of_a_stage_and_starts(
-    returning: tuple[Tower, Container], own_engine: Path, stage: str
+    returning: tuple[Tower, Container], own_engine: Path, middle: Middle
 ) -> None:
     tower, place = returning
-    points = Points(tower)
-    beside = tower.create("local", session="beside", label_prefix="b-")
-    tower.ready(beside)
-    points.arm(f"stage.{stage}.before_commit", "STOP")
-    layout_id = tower.create(place.container_id)
-    with points.stopped_at(f"stage.{stage}.before_commit"):
+    beside = make(tower, Place(tower), "beside", "b-")
+    before = told(tower, beside)
+    with standing(tower, place, middle) as layout_id:
         engine.halt(own_engine)
-    settled = tower.settled(layout_id)
-    assert settled["state"] in ("ready", "degraded", "failed")
-    later = tower.create("local", session="later", label_prefix="l-")
-    tower.ready(later)
-    assert tower.layout(beside)["state"] == "ready"
+    ended(tower, layout_id)
+    make(tower, Place(tower), "later", "l-")
+    assert told(tower, beside) == before
     engine.start(own_engine)
     place.act("start")
-    at_once = tower.create(place.container_id, session="beta", label_prefix="b-")
-    tower.ready(at_once)
+    make(tower, place, "beta", "b-")
     tower.cli("container", "scan", check=True)
     assert bench_state(tower, place) == "active"
-    assert state(tower, layout_id) == "failed"
-    tower.call("managed.layout.recreate", layout_id=layout_id)
-    tower.ready(layout_id)
-    tower.idle()
-    places = [place, Place(tower)]
-    eventually(lambda: not problems(tower, places), within=20, what=str(problems(tower, places)))
+    comes_right(tower, middle, layout_id)
+    well(tower, place, Place(tower))
 
 
 @pytest.mark.timeout(300)

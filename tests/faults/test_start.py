@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -29,7 +30,10 @@ def quick_docker(engine_host: str) -> Iterator[Tower]:
 
 
 def serve_again(tower: Tower) -> float:
-    """Kill and start everything; returns the seconds from the server's start until the socket answered."""
+    """Kill and start everything; returns the seconds from the server's start until the socket answered.
+
+    How many there may be on an idle machine is for the benchmarks to say, which measure it.
+    """
     tower.kill("supervisord")
     tower.kill()
     eventually(lambda: not tower.processes(), what="all processes are gone")
@@ -42,6 +46,7 @@ def serve_again(tower: Tower) -> float:
 
 
 def test_four_layouts_are_known_when_the_socket_answers(tower: Tower) -> None:
+    """Every outcome, from the first answer on; the benchmarks measure how soon that comes."""
     ids = [tower.create("local", session=f"s{n}", label_prefix=f"s{n}-") for n in range(4)]
     for layout_id in ids:
         tower.ready(layout_id)
@@ -76,19 +81,39 @@ def test_forty_layouts_over_ten_benches_one_paused_and_one_deleted(quick_docker:
     tower.down()
     places[0].act("pause")
     yard.remove(places[1].container_id)
-    began = time.monotonic()
+    took = []
     try:
-        serve_again(tower)
-        assert time.monotonic() - began < 30
-        layouts = {row["layout_id"]: row for row in tower.call("managed.layout.list", limit=200)["items"]}
-        states = [layouts[layout_id]["state"] for layout_id in ids]
-        assert states[:4] == ["ready"] * 4
-        assert states[4:8] == ["failed"] * 4
-        assert states[8:] == ["ready"] * 32
-        benches = {row["container_id"]: row["state"] for row in tower.call("app.container.list")["rows"]}
-        assert benches[places[1].container_id] == "inactive"
+        for _ in range(3):
+            took.append(serve_again(tower))
+            layouts = {row["layout_id"]: row for row in tower.call("managed.layout.list", limit=200)["items"]}
+            states = [layouts[layout_id]["state"] for layout_id in ids]
+            assert states[:4] == ["ready"] * 4
+            assert states[4:8] == ["failed"] * 4
+            assert states[8:] == ["ready"] * 32
+            benches = {row["container_id"]: row["state"] for row in tower.call("app.container.list")["rows"]}
+            assert benches[places[1].container_id] == "inactive"
+        assert min(took) <= 3, took
     finally:
         places[0].act("unpause")
+
+
+def test_an_engine_that_never_answers_delays_the_look_at_the_host_no_longer_than_it_may(tower: Tower) -> None:
+    """An engine that stands still still accepts connections: the kernel does so (listen(2))."""
+    layout_id = tower.create("local")
+    lost = tower.ready(layout_id)["panes"][1]
+    tower.down()
+    Place(tower).tmux("kill-pane", "-t", lost["tmux_pane_id"])
+    with socket.socket(socket.AF_UNIX) as silent:
+        path = tower.root / "silent.sock"
+        silent.bind(str(path))
+        silent.listen(128)
+        tower.environ["DOCKER_HOST"] = f"unix://{path}"
+        took = serve_again(tower)
+        states = {pane["pane_id"]: pane["state"] for pane in tower.layout(layout_id)["panes"]}
+        assert states.pop(lost["pane_id"]) == "failed"
+        assert set(states.values()) == {"ready"}
+        assert took < 10
+        tower.ready(tower.create("local", session="beta", label_prefix="b-"))
 
 
 def test_a_second_state_directory_never_touches_the_panes_of_the_first(tower: Tower) -> None:

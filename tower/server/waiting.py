@@ -109,10 +109,13 @@ class Waiting:
         return (None, False) if self._nobody_works() else None
 
     def give_up(self) -> None:
-        """Answer everybody with what there is now."""
+        """Answer those who wait for a job with what there is now: it goes on without this server, unlike a scan."""
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
-            waiter.done(None, False)
+            if isinstance(waiter.later, UntilJob):
+                waiter.done(None, False)
+            else:
+                self._waiters.append(waiter)
 
     def _ended_jobs(self, wanted: set[int]) -> dict[int, _Ended]:
         """The wanted jobs that are unfinished no more; one without a row has ended well and left none."""
