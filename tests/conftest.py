@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -107,3 +108,10 @@ def spot(request: pytest.FixtureRequest, quick: Tower) -> Iterator[Spot]:
         yield Spot(Container(quick, made))
     finally:
         made.close()
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What went wrong before a test that was run again: a failure that passes is worth a look all the same."""
+    for report in terminalreporter.stats.get("rerun", []):
+        terminalreporter.section(f"before it was run again: {report.nodeid}", sep="_")
+        terminalreporter.write_line(report.longreprtext)

@@ -23,8 +23,9 @@ Part = Callable[[], Iterator[Figure]]
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
+@click.option("--markdown", is_flag=True, help="Print the rows as the README has them.")
 @click.option("--only", multiple=True, metavar="ROW", help="Only the parts of the run with rows that begin so.")
-def main(as_json: bool, only: tuple[str, ...]) -> None:
+def main(as_json: bool, markdown: bool, only: tuple[str, ...]) -> None:
     """Measure each promise about speed beside its floor.
 
     The machine should do nothing else meanwhile. Needs root and dockerd, or TOWER_TEST_DOCKER_HOST.
@@ -38,6 +39,8 @@ def main(as_json: bool, only: tuple[str, ...]) -> None:
     wanted = [row for row in found if not only or row.row.startswith(only)]
     if as_json:
         click.echo(json.dumps({"load": os.getloadavg(), "rows": figures.as_json(wanted)}, indent=2))
+    elif markdown:
+        click.echo(figures.as_markdown(wanted))
     else:
         figures.show(wanted, Console(width=max(160, Console().width)))
 

@@ -49,16 +49,28 @@ def as_json(figures: Sequence[Figure]) -> list[dict[str, Any]]:
     return [asdict(figure) | {"met": figure.met} for figure in figures]
 
 
+def as_markdown(figures: Sequence[Figure]) -> str:
+    """The rows as the README has them."""
+    lines = ["| what | required | measured | floor in the same run |", "|---|---|---|---|"]
+    for figure in figures:
+        measured = f"{amount(figure.measured)} {figure.unit}{'' if figure.met else ' (missed)'}"
+        lines.append(f"| {figure.what} | {_required(figure)} | {measured} | {figure.floor} |")
+    return "\n".join(lines)
+
+
+def _required(figure: Figure) -> str:
+    bound = f"{amount(figure.limit)} {figure.unit}"
+    return bound if figure.required == bound else f"{figure.required} = {bound}"
+
+
 def show(figures: Sequence[Figure], console: Console) -> None:
     """Print the table."""
     table = Table("what", "required", "measured", "floor", "met", "note", show_lines=False)
     for figure in figures:
-        bound = f"{amount(figure.limit)} {figure.unit}"
-        required = bound if figure.required == bound else f"{figure.required} = {bound}"
         colour = "green" if figure.met else "red"
         table.add_row(
             f"{figure.row}: {figure.what}",
-            required,
+            _required(figure),
             f"[{colour}]{amount(figure.measured)} {figure.unit}[/]",
             figure.floor,
             f"[{colour}]{'yes' if figure.met else 'NO'}[/]",

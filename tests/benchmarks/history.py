@@ -120,15 +120,24 @@ def _creates(ground: Ground, bench: str) -> list[float]:
     return took
 
 
-def _readies(ground: Ground, _layout_id: str) -> list[float]:
+def _readies(ground: Ground, template: str) -> list[float]:
     made: list[str] = []
 
     def whole() -> None:
-        made.append(ground.create(ground.bench))
+        made.append(ground.create(ground.bench, template))
         ground.wait(made[0])
 
     took = [timed(whole)]
     ground.remove(made)
+    return took
+
+
+def _recreates(ground: Ground) -> list[float]:
+    layout_id = ground.create(ground.bench)
+    ground.wait(layout_id)
+    ground.remove([layout_id])
+    took = [making.recreated(ground, layout_id, "managed.layout.recreate", {"layout_id": layout_id})]
+    ground.remove([layout_id])
     return took
 
 
@@ -143,8 +152,11 @@ def _hammered_details(ground: Ground, layout_id: str) -> list[float]:
 _FIGURES: tuple[tuple[str, str, int, Take], ...] = (
     ("create-docker", "ms", 7, lambda ground, _: _creates(ground, ground.bench)),
     ("create-local", "ms", 9, lambda ground, _: _creates(ground, "local")),
-    ("ready-3", "ms", 5, _readies),
+    ("ready-3", "ms", 5, lambda ground, _: _readies(ground, "1m+2s")),
+    ("ready-16", "ms", 3, lambda ground, _: _readies(ground, "plain16")),
+    ("recreate-layout-3", "ms", 4, lambda ground, _: _recreates(ground)),
     ("running-3", "ms", 7, lambda ground, _: making.running_times(ground, 3, 1)[0]),
+    ("running-16", "ms", 5, lambda ground, _: making.running_times(ground, 16, 1)[0]),
     ("remove", "ms", 4, lambda ground, _: making.remove_times(ground, 1)[0]),
     ("pickup", "ms", 2, lambda ground, _: resting.pickup_times(ground, 10)[0]),
     ("detail", "ms", 4, _details),

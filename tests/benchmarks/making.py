@@ -70,11 +70,11 @@ def ready(ground: Ground) -> Iterator[Figure]:
             ground.tower.call("managed.pane.remove", pane_id=pane_id)
             floors.append(ground.engine_exec())
             request = ("managed.pane.recreate", {"predecessor_pane_id": pane_id})
-            again.append(_recreated(ground, layout_id, *request))
+            again.append(recreated(ground, layout_id, *request))
             ground.remove([layout_id])
             floors.append(ground.engine_exec())
             request = ("managed.layout.recreate", {"layout_id": layout_id})
-            whole.append(_recreated(ground, layout_id, *request))
+            whole.append(recreated(ground, layout_id, *request))
             ground.remove([layout_id])
         floor = p50(floors)
         required, limit = f"S + 3E + {extra} ms", SETTLE + 3 * floor + extra
@@ -87,7 +87,8 @@ def ready(ground: Ground) -> Iterator[Figure]:
             yield Figure(row, what, "ms", p50(values), limit, required, shown, note=spread(values))
 
 
-def _recreated(ground: Ground, layout_id: str, method: str, params: dict[str, str]) -> float:
+def recreated(ground: Ground, layout_id: str, method: str, params: dict[str, str]) -> float:
+    """Milliseconds from the request for a recreation to the layout's being ready."""
     begun = time.perf_counter()
     ground.tower.call(method, **params)
     ground.wait(layout_id)

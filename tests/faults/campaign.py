@@ -155,7 +155,8 @@ class Campaign:
         return scene, self.dice.choice(SCENES[scene][1]) if self.dice.random() < AT_POINT else None
 
     def _round(self) -> None:
-        eventually(self._complete, what="a server and two workers run")
+        if not self._completes():
+            return
         scene, point = self._draw()
         place = self.dice.choice(self.places)
         orders = [*self._orders(scene, place), *self.clerk.draw(self.dice.randint(1, 3))]
@@ -283,6 +284,16 @@ class Campaign:
         holders = self.tower.state / "run" / "holders"
         names = {path.name.split("-")[0] for path in holders.iterdir()} if holders.is_dir() else set()
         return [process for process in self.tower.processes("work") if str(process.pid) in names]
+
+    def _completes(self) -> bool:
+        """Whether a server and two workers run, soon; tells what does where it is otherwise."""
+        try:
+            return eventually(self._complete, what="a server and two workers run")
+        except AssertionError as error:
+            there = [f"{process.pid} {process.status()} {process.cmdline()[-1]}" for process in self.tower.processes()]
+            status = self.tower.cli("status").stdout
+            self.report.problems.append(f"after kill {self.report.kills}: {error}; {there}; {status}")
+            return False
 
     def _complete(self) -> bool:
         return len(self._workers()) == 2 and bool(self.tower.processes("serve"))

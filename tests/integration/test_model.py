@@ -161,6 +161,8 @@ class Lives(RuleBasedStateMachine):
             return
         rows = [row for row in self._panes() if row["layout_id"] == layout["layout_id"] and row["newest"]]
         dead = [row for row in rows if row["state"] in ("removed", "failed")]
+        # where no row tells of a loss the bench is looked at first
+        dead = dead or [row for row in rows if self.fates.get(row["pane_id"]) == KILLED]
         answer = self._call("managed.layout.recreate", layout_id=layout["layout_id"])
         if layout["state"] == "removed" and self._session_taken(layout["tmux_session_name"], layout["layout_id"]):
             assert answer == "managed_session_name_conflict"

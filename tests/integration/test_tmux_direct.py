@@ -359,11 +359,11 @@ def test_no_scan_sees_a_pane_without_its_marker(direct: Direct) -> None:
 def test_a_lower_claim_does_nothing(direct: Direct, layout: str) -> None:
     pane = direct.pane(0, layout)
     high = 2**50
-    direct.tmux.spawn(Spawn(layout, "work", "tiled", (pane,), (), (), True), high, direct.deadline())
+    direct.tmux.spawn(Spawn(layout, "work", "tiled", (pane,), (), ()), high, direct.deadline())
     before = direct.tmux.listing(direct.deadline())
     assert before.fence == high
     there = before.panes[0]
-    low = Spawn(layout, "late", "tiled", (direct.pane(1, layout),), (), (), True)
+    low = Spawn(layout, "late", "tiled", (direct.pane(1, layout),), (), ())
     with pytest.raises(Overtaken) as caught:
         direct.tmux.spawn(low, high - 1, direct.deadline())
     assert caught.value.seen_fence == high
@@ -429,7 +429,7 @@ def test_values_of_env_show_nowhere_else(direct: Direct, layout: str) -> None:
     direct.begin("set -s message-limit 77")
     pane, out = direct.dumping(0, layout, env={"API_KEY": secret})
     other, other_out = direct.dumping(1, layout)
-    plan = Spawn(layout, "work", "tiled", (pane, other), (), (), True)
+    plan = Spawn(layout, "work", "tiled", (pane, other), (), ())
     assert secret not in repr(plan)
     listing = direct.tmux.spawn(plan, 5, direct.deadline())
     assert Dump(out).env[b"API_KEY"] == secret.encode()
