@@ -128,7 +128,9 @@ def _command(settings: Settings, known: Catalog, ref: str | None) -> _Command:
 def _check_layout(settings: Settings, container_id: str, session: str, labels: Iterable[str], *, taken: bool) -> None:
     """Raise what a new layout conflicts with; `taken` when tmux has a session of that name."""
     holder = Layout.get_or_none(
-        (Layout.container_id == container_id) & (Layout.tmux_session_name == session) & (Layout.state != states.REMOVED)
+        (Layout.container_id == container_id)
+        & (Layout.tmux_session_name == session)
+        & Layout.state.in_(states.UNREMOVED)
     )
     if holder or taken:
         raise errors.ManagedSessionNameConflict(container_id, session)

@@ -247,7 +247,7 @@ def use(settings: Settings) -> None:
     db.init(
         str(settings.database_path),
         timeout=math.ceil(settings.times.database),
-        pragmas={"journal_mode": "wal", "synchronous": "full", "foreign_keys": 1, "cache_size": -2000},
+        pragmas={"journal_mode": "wal", "synchronous": "full", "foreign_keys": 1, "cache_size": -500},
     )
 
 

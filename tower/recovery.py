@@ -79,7 +79,7 @@ def look_now(settings: Settings, container_id: str) -> None:
 
 def _watched() -> set[str]:
     """The benches with panes that are not removed."""
-    rows = Pane.select(Pane.container_id).where(Pane.state != states.REMOVED).distinct()
+    rows = Pane.select(Pane.container_id).where(Pane.state.in_(states.UNREMOVED)).distinct()
     return {str(row.container_id) for row in rows}
 
 
@@ -136,7 +136,7 @@ def _judged(container_id: str) -> list[Pane]:
 
 
 def _judgeable(container_id: str) -> Any:
-    return (Pane.container_id == container_id) & (Pane.state != states.REMOVED)
+    return (Pane.container_id == container_id) & Pane.state.in_(states.UNREMOVED)
 
 
 def _last_words(tmux: Tmux, look: Look, deadline: float) -> dict[str, str]:
@@ -199,7 +199,7 @@ def _announce(look: Look, named: set[str]) -> None:
     bench = Bench.get(Bench.container_id == look.container_id)
     due = Layout.select().where(
         (Layout.container_id == look.container_id)
-        & (Layout.state != states.REMOVED)
+        & Layout.state.in_(states.UNREMOVED)
         & (Layout.recovery_epoch < bench.epoch)
     )
     for layout in due:

@@ -49,8 +49,8 @@ def _discovered(container_id: str, listing: Listing) -> Mapping[str, str]:
 def _removed(listing: Listing, instance: str) -> set[str]:
     """The panes of the tower's in the listing that were removed since it was made."""
     mine = tuple(pane.pane_id for pane in listing.panes if pane.pane_id and pane.instance == instance)
-    rows = models.pick(Pane, ("pane_id",), pane_id=mine, state=states.REMOVED) if mine else []
-    return {str(pane_id) for (pane_id,) in rows}
+    rows = models.pick(Pane, ("pane_id", "state"), pane_id=mine) if mine else []
+    return {str(pane_id) for pane_id, state in rows if state == states.REMOVED}
 
 
 def _columns(pane: Seen, instance: str) -> dict[str, Any]:

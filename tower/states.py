@@ -16,7 +16,9 @@ STATES: Final = (CREATING, DEGRADED, READY, FAILED, REMOVED)
 """Every state, in the order in which lists show them."""
 
 UNREMOVED: Final = (CREATING, DEGRADED, READY, FAILED)
-"""The states in which a layout counts and keeps its session's name."""
+"""The states in which a layout counts and keeps its session's name.
+
+Asked for as a list, which an index answers, and not as what is not removed: those are ever more."""
 
 LIVE: Final = (CREATING, READY, DEGRADED)
 """The states in which a pane holds its label."""
