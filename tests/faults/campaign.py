@@ -241,6 +241,8 @@ class Campaign:
         pid = self.points.fired_within(point, PATIENCE)
         if pid is None:
             self.points.disarm(point)
+            pid = self.points.fired_within(point, 0)  # for one that has passed just then
+        if pid is None:
             self.report.missed.append(point)
             return self._kill_by_time()
         self.report.by_point += 1

@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+import psutil
+
 from tests.harness import PATIENCE, Tower
 
 
@@ -38,6 +40,8 @@ class Points:
                 return None
             time.sleep(0.01)
         pid = int(found[0].name.split("-")[1])
+        if ".STOP." in found[0].name:
+            _await_stop(pid)
         found[0].unlink()
         return pid
 
@@ -56,3 +60,15 @@ class Points:
         finally:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
+
+
+def _await_stop(pid: int) -> None:
+    """It says so before it stops: whoever had it go on too early would leave it standing for ever."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_STOPPED:
+                return
+        except psutil.NoSuchProcess:
+            return
+        time.sleep(0.002)
