@@ -262,10 +262,11 @@ def recreate_pane(
 
     Raises the errors of recreate; nothing is written then.
     """
-    predecessor = find_pane(predecessor_pane_id)
-    if replayed := _replay_recreate(predecessor_pane_id, idempotency_key):
-        return replayed
-    _check_source(settings, predecessor)
+    with models.snapshot():
+        predecessor = find_pane(predecessor_pane_id)
+        if replayed := _replay_recreate(predecessor_pane_id, idempotency_key):
+            return replayed
+        _check_source(settings, predecessor)
     command = _command_again(settings, catalog.load(settings), predecessor, launch_command_override)
     taken = _look_into_bench(settings, predecessor.layout_id)
     with _accepting():

@@ -257,12 +257,14 @@ def test_two_scans_at_once_are_one(shared_tower: Tower) -> None:
 
 
 def test_a_scan_over_time_is_told_and_goes_on() -> None:
-    made = Tower(environ={"TOWER_TIMES_SCAN": "0.001"})
+    made = Tower(environ={"TOWER_TIMES_SCAN": "0.5"})
     try:
         made.up()
-        refused = refusal(made, "app.scan.panes")
-        assert refused.code == "scan_timeout"
-        scan_id = refused.details["scan_id"]
+        with made.halted("work"):
+            refused = refusal(made, "app.scan.containers")
+            assert refused.code == "scan_timeout"
+            scan_id = refused.details["scan_id"]
+            assert made.call("app.scan.status", scan_id=scan_id)["state"] == "running"
         eventually(lambda: made.call("app.scan.status", scan_id=scan_id)["state"] != "running")
     finally:
         made.close()
