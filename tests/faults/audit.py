@@ -73,12 +73,17 @@ def _unique(tower: Tower) -> list[str]:
     return found
 
 
+def projected_events(tower: Tower) -> list[Any]:
+    """The whole lines of events.jsonl; the last may just be being written."""
+    file = tower.state / "events.jsonl"
+    text = file.read_bytes() if file.exists() else b""
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith(b"\n")]
+
+
 def _file(tower: Tower) -> list[str]:
     """The file holds exactly the events of the database, in order."""
     recorded = [(row["sequence"], row["id"]) for row in tower.rows("SELECT sequence, id FROM event ORDER BY sequence")]
-    file = tower.state / "events.jsonl"
-    lines = file.read_text().splitlines() if file.exists() else []
-    projected = [(line["sequence"], line["id"]) for line in map(json.loads, lines)]
+    projected = [(line["sequence"], line["id"]) for line in projected_events(tower)]
     if projected == recorded:
         return []
     return [f"events.jsonl holds {len(projected)} events and the database {len(recorded)}, or in another order"]

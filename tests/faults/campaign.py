@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 
-from tests.faults.audit import problems
+from tests.faults.audit import problems, projected_events
 from tests.faults.orders import BRIEF, ONE, Clerk, Order, give
 from tests.faults.points import Points
 from tests.faults.promises import broken
@@ -349,8 +349,7 @@ class Campaign:
         last = self.tower.rows("SELECT max(sequence) FROM event")[0][0]
         if last is None:
             return True
-        lines = (self.tower.state / "events.jsonl").read_bytes().splitlines()
-        return bool(lines) and json.loads(lines[-1])["sequence"] == last
+        return [event["sequence"] for event in projected_events(self.tower)][-1:] == [last]
 
 
 def _end(processes: Iterable[psutil.Process]) -> None:

@@ -1,6 +1,5 @@
 """Starting anew: what the socket answers with, and how soon; other states, and old ones, never harm an agent."""
 
-import json
 import shutil
 import signal
 import socket
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.audit import problems
+from tests.faults.audit import problems, projected_events
 from tests.harness import Container, Place, Tower, eventually, pane
 from tests.yard import Yard
 
@@ -202,5 +201,4 @@ def test_killing_every_writer_leaves_database_and_file_alike(down_tower: Tower, 
     down_tower.up()
     expected = [row[0] for row in down_tower.rows("SELECT id FROM event ORDER BY sequence")]
     assert expected[: len(recorded)] == recorded
-    file = down_tower.state / "events.jsonl"
-    eventually(lambda: [json.loads(line)["id"] for line in file.read_text().splitlines()] == expected)
+    eventually(lambda: [event["id"] for event in projected_events(down_tower)] == expected)
