@@ -311,7 +311,7 @@ def _all_lines() -> Iterator[bytes]:
 
 
 class Projector:
-    """A thread that projects soon after `nudge`, and in any case every few `times.look` seconds."""
+    """A thread that projects soon after `nudge`, and in any case every `times.look` seconds."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -338,7 +338,7 @@ class Projector:
         if self._verify_first:
             self._attempt(verify)
         while not self._stop:
-            self._wanted.wait(timeout=self._settings.times.look * 5)
+            self._wanted.wait(timeout=self._settings.times.look)
             self._wanted.clear()
             self._attempt(project)
         models.db.close()
