@@ -539,3 +539,18 @@ def test_a_refused_create_writes_nothing(wire: Wire) -> None:
         params = {"container_id": "local", "template_name": "one", "tmux_session_name": "never"} | changed
         assert not wire.ask("layout.create", **params)["ok"], json.dumps(changed)
     assert (counted(), sorted(sessions(wire.tower))) == before
+
+
+def test_sixteen_panes_whose_logs_cannot_be_written_end_degraded_and_hold_nobody_up() -> None:
+    tower = quick_tower(DOCKER_HOST="unix:///nonexistent/docker.sock")
+    tower.template("sixteen", [pane(f"p{number}", "idle") for number in range(16)])
+    try:
+        tower.up()
+        (tower.state / "logs" / "local").write_text("in the way")
+        layout = tower.settled(tower.create("local", "sixteen", "crowd"))
+        assert (layout["state"], layout["failed_stage"]) == ("degraded", "log_attach")
+        assert {row["state"] for row in layout["panes"]} == {"degraded"}
+        assert all(str(tower.state / "logs" / "local") in row["reason"] for row in layout["panes"])
+        assert tower.rows("SELECT state FROM job WHERE kind = 'spawn'")[0][0] == "done"
+    finally:
+        tower.close()

@@ -158,7 +158,7 @@ def _hints(settings: Settings, subsystems: list[Subsystem]) -> Iterator[Hint]:
 
 
 def _broken_panes() -> Iterator[Hint]:
-    """A word on each bench with panes that are failed or degraded."""
+    """A word on each layout with panes that are failed or degraded."""
     broken = Pane.select(Pane.container_id, Pane.layout_id).where(Pane.state.in_(("failed", "degraded")))
     for layout_id in sorted({row.layout_id for row in broken.where(Pane.newest == True)}):  # noqa: E712 - SQL
         message = f"Layout {layout_id} has panes that need you; see `tower layout show {layout_id}`."
