@@ -541,12 +541,17 @@ def test_a_refused_create_writes_nothing(wire: Wire) -> None:
     assert (counted(), sorted(sessions(wire.tower))) == before
 
 
-def test_sixteen_panes_whose_logs_cannot_be_written_end_degraded_and_hold_nobody_up() -> None:
+@pytest.mark.parametrize("in_the_way", ["a file", "a link to nowhere"])
+def test_sixteen_panes_whose_logs_cannot_be_written_end_degraded_and_hold_nobody_up(in_the_way: str) -> None:
     tower = quick_tower(DOCKER_HOST="unix:///nonexistent/docker.sock")
     tower.template("sixteen", [pane(f"p{number}", "idle") for number in range(16)])
     try:
         tower.up()
-        (tower.state / "logs" / "local").write_text("in the way")
+        folder = tower.state / "logs" / "local"
+        if in_the_way == "a file":
+            folder.write_text("")
+        else:
+            folder.symlink_to("/no/such/folder")
         layout = tower.settled(tower.create("local", "sixteen", "crowd"))
         assert (layout["state"], layout["failed_stage"]) == ("degraded", "log_attach")
         assert {row["state"] for row in layout["panes"]} == {"degraded"}
