@@ -13,6 +13,7 @@ from tasks import steps
 from tasks.queue import huey, settings
 from tower import config, events, jobs, models
 from tower.jobs import Holders, LookAfter
+from tower.sleepers import Sleepers
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ def run() -> None:
     projector = events.Projector(settings)
     steps.become(steps.Worker(settings, holders, holders.enter(), projector))
     huey.storage.listen()
-    look_after = LookAfter(settings, holders, jobs.wake)
+    look_after = LookAfter(settings, holders, jobs.wake, Sleepers(settings, holders).end)
     projector.start()
     look_after.start()
     threading.current_thread().name = "consumer"

@@ -5,7 +5,7 @@
     states      the transition table and the derivation of a layout's state
     models      the state database; migrations/ beside it
     events      the audit log and its projection to events.jsonl
-    jobs        the ledger of what is to be done
+    jobs        the ledger of what is to be done; sleepers: who holds all others up
     catalog     templates and launch profiles; catalog_files, yaml_lines, variables: their files, and ${NAME}
     panes       the one writer of pane and layout states
     lifecycle   create, remove, recreate: what may happen, and the rows

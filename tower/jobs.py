@@ -81,6 +81,10 @@ class Holders:
             return []
         return [path.name for path in sorted(self._folder.iterdir()) if self.alive(path.name)]
 
+    def pids(self) -> set[int]:
+        """The processes of all living holders."""
+        return {int(name.partition("-")[0]) for name in self.living()}
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -293,12 +297,18 @@ def wake_next(container_id: str) -> None:
 
 
 class LookAfter:
-    """A thread that wakes, every `times.look` seconds, what could be taken and that nobody has."""
+    """A thread that wakes, every `times.look` seconds, what could be taken and that nobody has.
 
-    def __init__(self, settings: Settings, holders: Holders, run: Callable[[int], None]) -> None:
+    `first` is called before each look: for what might hold up the waking.
+    """
+
+    def __init__(
+        self, settings: Settings, holders: Holders, run: Callable[[int], None], first: Callable[[], None]
+    ) -> None:
         self._settings = settings
         self._holders = holders
         self._run = run
+        self._first = first
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="look-after", daemon=True)
 
@@ -313,6 +323,7 @@ class LookAfter:
     def _loop(self) -> None:
         while True:
             try:
+                self._first()
                 for job_id in takeable(self._holders):
                     self._run(job_id)
             except Exception:

@@ -168,7 +168,7 @@ def end_leftovers(settings: Settings) -> int:
 
     A worker is asked to finish its stage and is not waited for: whatever it holds stays its own until it ends.
     """
-    workers = _worker_pids(settings)
+    workers = Holders(settings).pids()
     for pid in workers:
         _kill(pid, signal.SIGINT)
     server = _server_pid(settings)
@@ -243,7 +243,7 @@ def _await(settings: Settings, ended: Callable[[], bool]) -> bool:
 def _serves(settings: Settings) -> bool:
     """Whether the processes of this very supervisord serve, and not those that an earlier one has left behind."""
     pids = {process.pid for process in processes(settings)}
-    serving = {_server_pid(settings), *_worker_pids(settings)} - {None}
+    serving = {_server_pid(settings), *Holders(settings).pids()} - {None}
     return bool(pids) and pids <= serving and _answers(settings)
 
 
@@ -255,10 +255,6 @@ def _answers(settings: Settings) -> bool:
     except Refused as error:
         raise StartFailed(f"The socket {settings.socket_path} is another tower's: {error.message}") from error
     return True
-
-
-def _worker_pids(settings: Settings) -> set[int]:
-    return {int(name.partition("-")[0]) for name in Holders(settings).living()}
 
 
 def _fails(settings: Settings) -> bool:

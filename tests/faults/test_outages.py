@@ -3,14 +3,19 @@
 import itertools
 import os
 import signal
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
+import psutil
 import pytest
 
 from tests.faults.middle import ALL, LONG, PACE, Middle, at, comes_right, ended, make, standing, told, well
 from tests.faults.points import Points
-from tests.harness import Container, Place, Tower, eventually
+from tests.harness import Container, Place, Refused, Tower, eventually
 from tests.yard import Yard
 
 NAP = {"TOWER_TIMES_SETTLE": "0.3", "TOWER_TIMES_STAGE": "4"}
@@ -147,6 +152,7 @@ def test_forty_seconds_of_pause_in_the_middle_of_a_spawn(engine_host: str, yard:
 @at(
     ("create", "engine.spawn.before"),
     ("create", "engine.spawn.after"),
+    ("create", "stage.pane_create.before_commit"),
     ("create", "engine.settle.after"),
     ("create", "stage.registration.taken"),
     ("create", "engine.finish.before"),
@@ -154,12 +160,11 @@ def test_forty_seconds_of_pause_in_the_middle_of_a_spawn(engine_host: str, yard:
     ("recreate", "engine.spawn.before"),
     ("remove", "engine.kill.before"),
     ("remove", "engine.kill.after"),
+    ("remove", "stage.tmux_kill.before_commit"),
 )
 @pytest.mark.timeout(400)
 def test_a_sleeper_that_wakes_late_doubles_nothing(napping: Tower, middle: Middle) -> None:
     """Another carries the job on at the deadline; what the sleeper does when it wakes changes nothing."""
-    if middle.point.endswith("before_commit"):
-        pytest.skip("who sleeps in a transaction holds SQLite's one write lock: that is the locked database's test")
     place = Place(napping)
     began = time.monotonic()
     with standing(napping, place, middle) as layout_id:
@@ -177,16 +182,77 @@ def test_a_sleeper_that_wakes_late_doubles_nothing(napping: Tower, middle: Middl
     well(napping, place)
 
 
+@pytest.mark.parametrize(
+    "point",
+    [
+        "take.before_commit",
+        "stage.log_attach.before_commit",
+        "events.before_append",
+        "accept.before_commit",
+    ],
+)
+def test_who_falls_asleep_with_a_lock_holds_nobody_up(quick_tower: Tower, point: str) -> None:
+    """A worker in a transaction, or in the middle of the event file; the server in a transaction."""
+    points = Points(quick_tower)
+    points.arm(point, "STOP")
+    asker = threading.Thread(target=_try_to_create, args=(quick_tower, "asleep"))
+    asker.start()
+    sleeper = points.fired(point)
+    began = time.monotonic()
+    eventually(lambda: not psutil.pid_exists(sleeper), within=10, what="the sleeper is gone")
+    asker.join()
+    eventually(lambda: _try_to_create(quick_tower, "later"), what="others are served")
+    assert time.monotonic() - began < 20
+    for row in quick_tower.rows("SELECT layout_id FROM layout"):
+        quick_tower.ready(row[0])
+    well(quick_tower, Place(quick_tower))
+
+
+def _try_to_create(tower: Tower, session: str) -> bool:
+    with suppress(Refused, OSError):
+        tower.create("local", session=session, label_prefix=f"{session}-")
+        return True
+    return False
+
+
+def test_a_stranger_asleep_with_the_database_locked_is_left_alone(quick_tower: Tower) -> None:
+    database = quick_tower.state / "state.sqlite3"
+    words = [sys.executable, "-c", STRANGER, str(database)]
+    stranger = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert stranger.stdout
+        assert stranger.stdout.readline() == b"locked\n"
+        stranger.send_signal(signal.SIGSTOP)
+        time.sleep(6)
+        assert stranger.poll() is None
+        stranger.send_signal(signal.SIGCONT)
+    finally:
+        stranger.communicate()
+    assert stranger.returncode == 0
+    quick_tower.ready(quick_tower.create("local"))
+
+
+STRANGER = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
 @pytest.mark.timeout(400)
 def test_a_worker_asleep_for_sixty_seconds_at_the_true_deadline() -> None:
     for tower in _tower({}):
         place = Place(tower)
+        workers = {process.pid for process in tower.processes("work")}
         began = time.monotonic()
         with standing(tower, place, Middle("create", "engine.spawn.before")) as layout_id:
             tower.ready(layout_id, within=60)
             before = told(tower, layout_id)
             time.sleep(max(0.0, began + 60 - time.monotonic()))
         time.sleep(2)
+        assert {process.pid for process in tower.processes("work")} == workers, "who sleeps without a lock is let sleep"
         assert told(tower, layout_id) == before
         well(tower, place)
 

@@ -4,16 +4,19 @@ import gc
 import logging
 import signal
 import time
+from contextlib import suppress
 from typing import Final
 
 from tower import catalog, config, models, recovery
 from tower.config import Settings
 from tower.events import Projector
+from tower.jobs import Holders
 from tower.server import served
 from tower.server.dispatch import Dispatcher
 from tower.server.listener import Listener, allow_many_files, only_server
 from tower.server.loop import Loop
 from tower.server.waiting import Waiting
+from tower.sleepers import Sleepers
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +54,18 @@ def _serve(settings: Settings) -> None:
         signal.signal(number, lambda *_: loop.soon(lambda: _stop(loop, listener, waiting)))
     projector.start(verify_first=True)
     gc.freeze()
+    _look_for(Sleepers(settings, Holders(settings)), loop, settings.times.look)
     log.info("serving %d methods at %s", len(served.names()), settings.socket_path)
     loop.run()
     projector.stop()
     log.info("stopped")
+
+
+def _look_for(sleepers: Sleepers, loop: Loop, every: float) -> None:
+    """Look now and every so many seconds: where there is one worker, nobody else does when it sleeps."""
+    with suppress(OSError):
+        sleepers.end()
+    loop.later(every, lambda: _look_for(sleepers, loop, every))
 
 
 def _stop(loop: Loop, listener: Listener, waiting: Waiting) -> None:
