@@ -9,7 +9,9 @@ import logging
 import os
 import sqlite3
 import stat
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -25,8 +27,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_DAMAGED: Final = ("CORRUPT", "NOTADB")
-"""What SQLite calls a file that cannot be read as a database (sqlite.org/rescode)."""
+_DAMAGED: Final = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR_SHORT_READ")
+"""What SQLite calls a file that cannot be read as a database, or that is too short for one (sqlite.org/rescode)."""
 
 
 class Bells:
@@ -90,6 +92,7 @@ class WakingStorage(SqliteStorage):  # type: ignore[misc]
         self._renewal = Path(kwargs.pop("lock"))
         self._bell: int | None = None
         self._inode = 0
+        self._making = threading.Lock()
         super().__init__(name, fsync=False, cache_mb=1, create_tables=False, **kwargs)
 
     def listen(self) -> None:
@@ -124,35 +127,46 @@ class WakingStorage(SqliteStorage):  # type: ignore[misc]
 
     def _sound(self, action: Callable[[], T]) -> T:
         """Do this with a database that is there, and once more with a new one where it proves to be damaged."""
+        inode = 0
         try:
-            self._make_sure_it_is_there()
+            inode = self._make_sure_it_is_there()
             return action()
         except sqlite3.DatabaseError as error:
-            if getattr(error, "sqlite_errorname", "").partition("_")[2].partition("_")[0] not in _DAMAGED:
+            if not getattr(error, "sqlite_errorname", "").startswith(_DAMAGED):
                 raise
             log.error("the queue is damaged (%s) and is made anew; nothing is lost", error)  # noqa: TRY400
-            self._put_away()
+            self._put_away(inode)
         self._make_sure_it_is_there()
         return action()
 
-    def _put_away(self) -> None:
-        """Rename the damaged file, unless another process has done so."""
-        self.close()
-        with locked(self._renewal):
-            if _inode_of(self.filename) == self._inode or self._inode == 0:
+    def _put_away(self, inode: int) -> None:
+        """Rename the damaged file, of that inode or 0 where it was never opened, unless others have done so."""
+        with self._making, locked(self._renewal):
+            if self._inode != inode:
+                return
+            self.close()
+            if inode in (0, _inode_of(self.filename)):
                 for suffix in ("", "-wal", "-shm"):
                     file = Path(self.filename + suffix)
                     if file.exists():
                         file.rename(f"{self.filename}.damaged{suffix}")
-        self._inode = 0
+            self._inode = 0
 
-    def _make_sure_it_is_there(self) -> None:
-        if self._inode == 0 or _inode_of(self.filename) != self._inode:
-            self.close()
-            os.close(os.open(self.filename, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            inode = _inode_of(self.filename)
-            self.initialize_schema()
-            self._inode = inode
+    def _make_sure_it_is_there(self) -> int:
+        """Open the file, anew where it was replaced, and made where there is none; returns its inode.
+
+        It is made without being opened: whoever closes a file loses all locks that his process has on it (fcntl(2)),
+        SQLite's too (sqlite.org/howtocorrupt, 2.2).
+        """
+        with self._making:
+            if self._inode == 0 or _inode_of(self.filename) != self._inode:
+                self.close()
+                with suppress(FileExistsError):
+                    os.mknod(self.filename, 0o600)
+                inode = _inode_of(self.filename)
+                self.initialize_schema()
+                self._inode = inode
+            return self._inode
 
 
 def _inode_of(path: str) -> int:

@@ -6,7 +6,7 @@ A look changes nothing where it learned nothing: a paused bench or a silent engi
 
 import logging
 import time
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ class Look:
     listing: Listing = field(default_factory=Listing.empty)
     seen: dict[str, SeenPane] = field(default_factory=dict)
     problem: str | None = None
+    late: bool = False
+    """Whether the time was up before there was an answer."""
     output: dict[str, str] = field(default_factory=dict)
     changed: bool = False
 
@@ -58,16 +60,19 @@ def reconcile(work: Work) -> None:
 def look_at_start(settings: Settings) -> None:
     """Look at the engine and at every bench, all at once, for `times.look_at_start` seconds in all.
 
-    What is late is left to reconcile.
+    A bench that is late, as after a boot when all is slow, is left to a reconcile job of its own, at once.
     """
     deadline = time.monotonic() + settings.times.look_at_start
     registry.begin_epoch()
     benches = sorted(_watched())
     pool = ThreadPoolExecutor(max_workers=min(33, len(benches) + 1), thread_name_prefix="look")
-    looks = [pool.submit(_look_and_close, settings, container_id, deadline) for container_id in benches]
-    looks.append(pool.submit(_refresh_and_close, settings, deadline))
-    wait(looks, timeout=max(0.0, deadline - time.monotonic()))
+    looks = {pool.submit(_look_and_close, settings, container_id, deadline): container_id for container_id in benches}
+    under_way: list[Future[Any]] = [pool.submit(_refresh_and_close, settings, deadline), *looks]
+    wait(under_way, timeout=max(0.0, deadline - time.monotonic()))
     pool.shutdown(wait=False, cancel_futures=True)
+    for look, container_id in looks.items():
+        if not look.done() or look.cancelled() or look.exception() or not look.result():
+            _submit(jobs.RECONCILE, container_id)
 
 
 def look_now(settings: Settings, container_id: str) -> None:
@@ -92,14 +97,15 @@ def _refresh_and_close(settings: Settings, deadline: float) -> None:
         models.db.close()
 
 
-def _look_and_close(settings: Settings, container_id: str, deadline: float) -> None:
+def _look_and_close(settings: Settings, container_id: str, deadline: float) -> bool:
     try:
-        _look_once(settings, container_id, deadline)
+        return _look_once(settings, container_id, deadline)
     finally:
         models.db.close()
 
 
-def _look_once(settings: Settings, container_id: str, deadline: float) -> None:
+def _look_once(settings: Settings, container_id: str, deadline: float) -> bool:
+    """Look, and write what was found; whether the answer came in time."""
     try:
         look = _look(container_id, tmux_of(settings, container_id), deadline)
         with models.writing():
@@ -108,6 +114,9 @@ def _look_once(settings: Settings, container_id: str, deadline: float) -> None:
         log.warning("bench %s could not be looked at: %s", container_id, error.message)
     except models.DatabaseError:
         log.exception("bench %s could not be looked at", container_id)
+    else:
+        return not look.late
+    return True
 
 
 def _look(container_id: str, tmux: Tmux, deadline: float) -> Look:
@@ -121,7 +130,7 @@ def _look(container_id: str, tmux: Tmux, deadline: float) -> Look:
         if isinstance(error, errors.WireError) and container_gone(error):
             return Look(container_id, rows)
         log.info("bench %s was not looked at: %s", container_id, error.message)
-        return Look(container_id, [], problem=error.message)
+        return Look(container_id, [], problem=error.message, late=isinstance(error, errors.BenchTimeout))
     look = Look(container_id, rows, listing, by_tower_id(listing, models.instance()))
     look.output = _last_words(tmux, look, deadline)
     return look

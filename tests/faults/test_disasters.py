@@ -220,8 +220,14 @@ def test_a_damaged_queue_is_made_anew_at_the_next_start(quick: Tower, how: str) 
     well(quick)
 
 
-def test_a_queue_that_is_damaged_while_everything_runs_is_made_anew(quick: Tower) -> None:
-    spoil(quick.state / "queue.sqlite3")
+@pytest.mark.parametrize("how", ["pages", "emptied"])
+def test_a_queue_that_is_damaged_while_everything_runs_is_made_anew(quick: Tower, how: str) -> None:
+    quick.ready(quick.create("local"))
+    if how == "pages":
+        spoil(quick.state / "queue.sqlite3")
+    else:  # the index that all share still tells of what was in it
+        os.truncate(quick.state / "queue.sqlite3-wal", 0)
+        quick.kill("work")
     for number in range(3):
         quick.ready(quick.create("local", session=f"s{number}", label_prefix=f"s{number}-"))
     well(quick)

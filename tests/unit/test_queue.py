@@ -2,9 +2,10 @@
 
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tasks.queue import Bells
+from tasks.queue import Bells, WakingStorage
 
 
 def rung(handle: int) -> bytes:
@@ -57,3 +58,34 @@ def test_ringing_while_bells_are_hung_takes_none_down(tmp_path: Path) -> None:
     stop.set()
     ringer.join()
     assert len(list((tmp_path / "bells").iterdir())) == 200
+
+
+def storage_in(folder: Path) -> WakingStorage:
+    """A queue there."""
+    return WakingStorage(filename=str(folder / "queue.sqlite3"), bells=folder / "bells", lock=folder / "queue.lock")
+
+
+def locked_by_this_process(file: Path) -> int:
+    """How many locks this process has on a file (proc(5), /proc/locks)."""
+    lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    return sum(words[4] == str(os.getpid()) and words[5].endswith(f":{file.stat().st_ino}") for words in lines)
+
+
+def test_one_thread_that_opens_the_queue_takes_no_lock_from_another(tmp_path: Path) -> None:
+    first = storage_in(tmp_path)
+    first.enqueue(b"one")
+    assert locked_by_this_process(tmp_path / "queue.sqlite3") == 1
+    second = storage_in(tmp_path)
+    second.enqueue(b"two")
+    assert locked_by_this_process(tmp_path / "queue.sqlite3") == 1
+    assert (first.dequeue(), second.dequeue()) == (b"one", b"two")
+
+
+def test_many_threads_open_the_queue_at_once(tmp_path: Path) -> None:
+    for number in range(20):
+        storage = storage_in(tmp_path)
+        with ThreadPoolExecutor(8) as pool:
+            messages = [b"%d" % message for message in range(8)]
+            list(pool.map(storage.enqueue, messages))
+            assert sorted(filter(None, pool.map(lambda _: storage.dequeue(), messages))) == messages, number  # noqa: B023
+        storage.close()
