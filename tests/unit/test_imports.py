@@ -17,7 +17,7 @@ FLOORS = [
     {"lifecycle", "agents", "inputs"},
     {"reach", "seen"},
     {"tmux"},
-    {"catalog", "panes", "health"},
+    {"catalog", "panes", "health", "sleepers"},
     {"benches", "variables", "catalog_files"},
     {"jobs", "events"},
     {"models", "migrations"},
