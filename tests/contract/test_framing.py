@@ -78,6 +78,8 @@ def padded(size: int) -> bytes:
         (b"\xef\xbb\xbf" + LIST, "not JSON"),
         (b'{"params": ' + b"[" * 60_000 + b"\n", "nested"),
         (b'{"method": "managed.layout.list", "params": {"a": ' + b"[" * 30_000 + b"]" * 30_000 + b"}}\n", "nested"),
+        (b'{"stranger": 1, "method": "app.preflight", "a": ' + b"[" * 990 + b"]" * 990 + b"}\n", "nested"),
+        (b'{"method": 5, "a": ' + b"[" * 990 + b"]" * 990 + b"}\n", "nested"),
     ],
 )
 def test_what_is_not_one_object_on_a_line_is_malformed(tower: Tower, line: bytes, reason: str) -> None:

@@ -142,6 +142,8 @@ def _check_object(line: bytes) -> None:
         raise MalformedRequest("it is JSON, but no object") from None
     except msgspec.DecodeError as error:
         raise MalformedRequest(f"it is not JSON: {error}") from None
+    except RecursionError:
+        raise MalformedRequest(_TOO_DEEP) from None
 
 
 _AT: Final = re.compile(r" - at (?:`key` in )?`\$\.?([^`]*)`$")
