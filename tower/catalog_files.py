@@ -23,13 +23,20 @@ MOST_PANES: Final = 16
 WORD_LIMIT: Final = 127 * 1024
 """Bytes of one argument or one KEY=VALUE; the kernel's own limit is 128 KiB (execve(2), MAX_ARG_STRLEN)."""
 
-RESERVED: Final = frozenset("TMUX TMUX_PANE PWD OLDPWD IFS PPID OPTIND SHLVL _ LINENO RANDOM PS1".split())
-"""Names that tmux or a shell sets itself, so that a profile's value would not arrive."""
+RESERVED: Final = frozenset(
+    "TMUX TMUX_PANE PWD OLDPWD IFS PPID OPTIND SHLVL _ LINENO RANDOM PS1"
+    " PS2 PS4 OPTERR SHELLOPTS BASHOPTS BASH BASHPID BASH_ARGV0 BASH_COMMAND BASH_EXECUTION_STRING BASH_SUBSHELL"
+    " BASH_VERSINFO BASH_VERSION COMP_WORDBREAKS EPOCHREALTIME EPOCHSECONDS HISTCMD KSH_VERSION PIPESTATUS"
+    " SRANDOM".split()
+)
+"""Names that tmux or a shell sets itself, so that a profile's value would not arrive; most where sh is bash."""
 
 _IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 _PLACEHOLDERS: Final = ("ordinal", "session", "role")
+_ANY_SESSION: Final = "\0"
+"""A session name that no label can hold otherwise."""
 _SETTLED: Final = 1.0
 """Seconds after which a file's times tell any further change of it."""
 
@@ -228,14 +235,15 @@ def _check_pane(document: Document, place: list[str | int], pane: _Pane) -> None
 
 
 def _check_labels(document: Document, template: Template) -> None:
-    labels = template.labels("session")
+    """Each is judged with the shortest session name; two are equal only where they are so with any."""
+    labels, distinct = template.labels("s"), template.labels(_ANY_SESSION)
     for slot, label in enumerate(labels):
         place: Place = ["panes", slot, "label_pattern"]
         if not _IDENTIFIER.fullmatch(label):
             text = f"gives the label {label!r}, which must be 1 to 64 characters of A-Z, a-z, 0-9, _, . and -"
             raise document.broken(place, text)
-        if label in labels[:slot]:
-            first = named(["panes", labels.index(label)])
+        if distinct[slot] in distinct[:slot]:
+            first = named(["panes", distinct.index(distinct[slot])])
             raise document.broken(place, f"gives the label {label!r}, which {first} has too; add {{ordinal}}")
 
 

@@ -18,6 +18,9 @@ _LINE: Final = re.compile(
     (?:'(?P<single>[^']*)'|"(?P<double>(?:[^"\\]|\\.)*)"|(?P<bare>(?!['"]).*?))\s*(?:(?:(?<=\s)|(?<=['"]))\#.*)?""",
     re.VERBOSE,
 )
+_OURS: Final = ("SUPERVISOR_", "TOWER_PYTHON", "TOWER_STOP_SECONDS", "TOWER_VERSION", "TOWER_WORKERS_PROCESSES")
+"""How the names begin that supervisord and `tower up` add to the environment of `tower up`."""
+
 _ESCAPES: Final = {"n": "\n", "t": "\t"}
 
 
@@ -38,7 +41,7 @@ class Values:
 
     def get(self, name: str) -> str:
         """The value; raises KeyError."""
-        if name in os.environ:
+        if name in os.environ and not name.startswith(_OURS):
             return os.environ[name]
         if self._read is None:
             self._read = read(self._file)[0] if self._file else {}

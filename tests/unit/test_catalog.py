@@ -114,6 +114,24 @@ def test_two_panes_of_one_label_are_refused(settings: Settings) -> None:
     assert (problem.line, problem.field) == (4, "panes[1].label_pattern")
 
 
+def test_a_session_of_any_name_makes_no_two_labels_equal(settings: Settings) -> None:
+    pane = '{role: a, capability: c, label_pattern: "%s"}'
+    fine = template(settings, NAMED + f"panes: [{pane % '{session}'}, {pane % 'session'}, {pane % 's'}]\n")
+    assert catalog.validate_template(fine) == ()
+    long = template(settings, NAMED + f"panes: [{pane % ('{session}' + 'x' * 63)}]\n")
+    assert catalog.validate_template(long) == ()
+    twice = template(settings, NAMED + f"panes: [{pane % '{session}{ordinal}'}, {pane % '{session}1'}]\n")
+    (problem,) = catalog.validate_template(twice)
+    assert problem.field == "panes[1].label_pattern"
+
+
+def test_names_that_the_tower_adds_to_the_environment_are_set_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SUPERVISOR_ENABLED", "TOWER_STOP_SECONDS"):
+        monkeypatch.setenv(name, "1")
+        with pytest.raises(KeyError):
+            variables.expand(f"${{{name}}}", variables.Values(None))
+
+
 BROKEN_PROFILES: list[tuple[str | bytes, int, str, str]] = [
     (NAMED + "command: claude --model opus\n", 2, "command", "list of words"),
     (NAMED + "command: []\n", 2, "command", "empty"),
@@ -215,7 +233,7 @@ def test_a_broken_profile_is_told_by_file_line_and_field(
 
 
 @pytest.mark.parametrize(
-    "name", "TMUX TMUX_PANE PWD OLDPWD IFS PPID OPTIND SHLVL _ LINENO RANDOM PS1 TOWER_X".split()
+    "name", "TMUX TMUX_PANE PWD OLDPWD IFS PPID OPTIND SHLVL _ LINENO RANDOM PS1 TOWER_X PS2 SHELLOPTS".split()
 )
 def test_names_that_others_set_are_refused(settings: Settings, name: str) -> None:
     (problem,) = catalog.validate_profile(profile(settings, NAMED + f"command: [a]\nenv: {{{name}: x}}\n"))
