@@ -233,6 +233,13 @@ class ContainerInactive(WireError):
     container_id: str
     container_state: str
 
+    def __str__(self) -> str:
+        if self.container_state != "removed":
+            return super().__str__()
+        return (
+            f"The container of bench {self.container_id} is removed; `tower container list` shows those that there are."
+        )
+
 
 @dataclass(eq=False)
 class DockerUnavailable(WireError):

@@ -4,7 +4,7 @@ Everything that a request may conflict with is checked again inside the transact
 at the same moment cannot both pass. A refused request has written nothing. After its commit a worker is woken.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
@@ -17,9 +17,6 @@ from tower.config import Settings
 from tower.models import Agent, Bench, Layout, Pane
 from tower.reach import tmux_in
 
-_PREFIX_AVOIDS: Final = (
-    "remove that one, or choose labels of your own with --label-prefix, for example --label-prefix b-"
-)
 _REMOVE_FIRST: Final = "remove that one, then recreate again"
 
 
@@ -66,10 +63,12 @@ def create_layout(settings: Settings, request: CreateLayout, *, may_refresh: boo
 
     Raises the errors of create; nothing is written then.
     """
+    known = catalog.load(settings)
+    if not _asked_before(request.idempotency_key):
+        _plan(known, request)  # what is wrong with a new request is told before anybody is asked about its bench
     bench = registry.resolve(settings, request.container_id, may_refresh=may_refresh)
     if replayed := _replay(bench.container_id, request.idempotency_key):
         return replayed
-    known = catalog.load(settings)
     template, planned = _plan(known, request)
     commands = [_command(settings, known, pane.launch_command_ref) for pane in planned]
     running = registry.require_active(settings, bench)
@@ -77,8 +76,11 @@ def create_layout(settings: Settings, request: CreateLayout, *, may_refresh: boo
     with _accepting():
         if replayed := _replay(bench.container_id, request.idempotency_key):
             return replayed
-        labels = [pane.label for pane in planned]
-        _check_layout(settings, bench.container_id, request.tmux_session_name, labels, taken=taken)
+        _check_session(bench.container_id, request.tmux_session_name, taken=taken)
+        if holder := _label_holder(bench.container_id, [pane.label for pane in planned]):
+            plain = [pane.label.removeprefix(request.label_prefix or "") for pane in planned]
+            raise _label_conflict(holder, _other_prefix(bench.container_id, plain, request.tmux_session_name))
+        _check_capacity(settings)
         layout, job_id = _insert_layout(bench, request, template, planned, commands)
     jobs.wake(job_id)
     return Created(layout.layout_id, replay=False)
@@ -91,6 +93,12 @@ def _accepting() -> Iterator[None]:
         yield
         faults.point("accept.before_commit")
     faults.point("accept.after_commit")
+
+
+def _asked_before(key: str | None) -> bool:
+    """Whether any bench has a layout with that key, so that a request may be the same one again."""
+    models.connect()
+    return key is not None and bool(models.pick(Layout, ("1",), idempotency_key=key))
 
 
 def _replay(container_id: str, key: str | None) -> Created | None:
@@ -125,8 +133,8 @@ def _command(settings: Settings, known: Catalog, ref: str | None) -> _Command:
     return _Command(ref, tuple(profile.command), profile.working_dir, tuple(profile.env))
 
 
-def _check_layout(settings: Settings, container_id: str, session: str, labels: Iterable[str], *, taken: bool) -> None:
-    """Raise what a new layout conflicts with; `taken` when tmux has a session of that name."""
+def _check_session(container_id: str, session: str, *, taken: bool) -> None:
+    """Raise where another layout has that session; `taken` when tmux has one of that name."""
     holder = Layout.get_or_none(
         (Layout.container_id == container_id)
         & (Layout.tmux_session_name == session)
@@ -134,25 +142,45 @@ def _check_layout(settings: Settings, container_id: str, session: str, labels: I
     )
     if holder or taken:
         raise errors.ManagedSessionNameConflict(container_id, session)
-    _check_labels(container_id, labels)
+
+
+def _check_capacity(settings: Settings) -> None:
     count = len(models.pick(Layout, ("1",), state=states.UNREMOVED))
     if count >= settings.limits.layouts:
         raise errors.ManagedLayoutCapacityExceeded(count, settings.limits.layouts)
 
 
-def _check_labels(container_id: str, labels: Iterable[str], *, recreating: bool = False) -> None:
-    query = Pane.select(Pane.label, Pane.layout_id).where(
-        (Pane.container_id == container_id) & Pane.label.in_(list(labels)) & Pane.state.in_(states.LIVE)
+def _label_holder(container_id: str, labels: Sequence[str]) -> Pane | None:
+    """A live pane of the bench that has one of these labels."""
+    mine = (Pane.container_id == container_id) & Pane.label.in_(labels) & Pane.state.in_(states.LIVE)
+    found: Pane | None = Pane.select().where(mine).first()
+    return found
+
+
+def _label_conflict(holder: Pane, remedy: str) -> errors.ManagedPaneLabelConflict:
+    layout = find_layout(holder.layout_id)
+    whose = f"layout {layout.tmux_session_name} ({layout.layout_id})"
+    return errors.ManagedPaneLabelConflict(holder.container_id, holder.label, whose, remedy)
+
+
+def _check_labels_again(container_id: str, labels: Sequence[str]) -> None:
+    """Raise where another pane has one of the labels that are to come back."""
+    if holder := _label_holder(container_id, labels):
+        raise _label_conflict(holder, _REMOVE_FIRST)
+
+
+def _other_prefix(container_id: str, labels: Sequence[str], session: str) -> str:
+    """What to do about a conflict: a prefix with which these labels are free, after the session where that fits."""
+    longest = max(map(len, labels))
+    prefixes = [f"{session}-", *(f"{session}-{number}-" for number in range(2, 10)), f"{names.new_id()[:8]}-"]
+    free = (
+        prefix
+        for prefix in prefixes
+        if len(prefix) + longest <= names.LONGEST
+        and not _label_holder(container_id, [prefix + label for label in labels])
     )
-    holder = query.first()
-    if holder:
-        layout = Layout.get(Layout.layout_id == holder.layout_id)
-        raise errors.ManagedPaneLabelConflict(
-            container_id,
-            holder.label,
-            f"layout {layout.tmux_session_name} ({layout.layout_id})",
-            _REMOVE_FIRST if recreating else _PREFIX_AVOIDS,
-        )
+    example = next((f", for example --label-prefix {prefix}" for prefix in free), "")
+    return f"remove that one, or choose labels of your own with --label-prefix{example}"
 
 
 def _session_exists(settings: Settings, bench: benches.Bench, session: str) -> bool:
@@ -294,7 +322,7 @@ def check_recreate(settings: Settings, pane_id: str, launch_command_override: st
         layout = find_layout(pane.layout_id)
         raise errors.ManagedSessionNameConflict(layout.container_id, layout.tmux_session_name)
     if pane.state not in states.LIVE:
-        _check_labels(pane.container_id, [pane.label], recreating=True)
+        _check_labels_again(pane.container_id, [pane.label])
     return pane
 
 
@@ -379,9 +407,10 @@ def _check_place(settings: Settings, layout_id: str, labels: Sequence[str], *, t
     """The layout, after the checks of create that a recreate needs: all of them once it was removed."""
     layout = find_layout(layout_id)
     if layout.state == states.REMOVED:
-        _check_layout(settings, layout.container_id, layout.tmux_session_name, labels, taken=taken)
-    else:
-        _check_labels(layout.container_id, labels, recreating=True)
+        _check_session(layout.container_id, layout.tmux_session_name, taken=taken)
+    _check_labels_again(layout.container_id, labels)
+    if layout.state == states.REMOVED:
+        _check_capacity(settings)
     return layout
 
 

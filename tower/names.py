@@ -6,7 +6,10 @@ from typing import Final
 
 from tower.errors import ValidationFailed
 
-IDENTIFIER: Final = r"^[A-Za-z0-9_.-]{1,64}\Z"
+LONGEST: Final = 64
+"""Characters of an identifier at most."""
+
+IDENTIFIER: Final = rf"^[A-Za-z0-9_.-]{{1,{LONGEST}}}\Z"
 """Session names, labels and their parts, label prefixes and idempotency keys."""
 
 _IDENTIFIER = re.compile(IDENTIFIER)

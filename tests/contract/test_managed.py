@@ -282,6 +282,32 @@ def _label(wire: Wire) -> tuple[Any, Any]:
     return found, {"container_id": "local", "label": row["label"]}
 
 
+def test_a_label_conflict_names_a_prefix_that_avoids_it(tower: Tower) -> None:
+    about = {"container_id": "local", "template_name": "one"}
+    first, second = Spot.name(), Spot.name()
+    for prefix in ("", f"{second}-"):
+        tower.call("managed.layout.create", tmux_session_name=Spot.name(), label_prefix=f"{prefix}{first}", **about)
+    error = tower.ask("managed.layout.create", about | {"tmux_session_name": second, "label_prefix": first})["error"]
+    assert error["code"] == "managed_pane_label_conflict"
+    advised = error["message"].rstrip(".").split("--label-prefix ")[-1]
+    tower.call("managed.layout.create", tmux_session_name=second, label_prefix=advised, **about)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"tmux_session_name": "a.b"},
+        {"label_prefix": "p" * 64},
+        {"launch_command_overrides": {"nobody:nobody": "cat"}},
+    ],
+)
+@pytest.mark.parametrize("key", [{}, {"idempotency_key": "never-used"}])
+def test_what_is_wrong_with_a_create_is_told_before_the_engine_is_asked(tower: Tower, wrong: Any, key: Any) -> None:
+    about = {"container_id": "nobody", "template_name": "1m+2s", "tmux_session_name": Spot.name()}
+    assert tower.ask("managed.layout.create", about)["error"]["code"] == "docker_unavailable"
+    assert tower.ask("managed.layout.create", about | wrong | key)["error"]["code"] == "validation_failed"
+
+
 def _engine(wire: Wire) -> tuple[Any, Any]:
     code, details = _create(wire, container_id="none")
     assert set(details) == {"reason"}

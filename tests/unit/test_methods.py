@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit import rows
 from tower import errors, models
+from tower.benches import registry
 from tower.config import Settings
 from tower.server import scope, served
 from tower.server.methods import APP, HOST, MANAGED, NAMESPACES, Call, Caller, Method, Namespace
@@ -268,6 +269,16 @@ def test_a_bench_peer_gets_one_answer_for_the_foreign_and_for_the_unknown(benche
     for other in ("local", "bench-b", "b" * 12, "a" * 11, "", "a" * 65):
         with pytest.raises(errors.HostOnly):
             scope.own_bench("a" * 64, other)
+    models.Bench.update(name="local").where(models.Bench.container_id == "a" * 64).execute()
+    with pytest.raises(errors.HostOnly):
+        scope.own_bench("a" * 64, "local")
+
+
+def test_the_beginning_of_an_id_is_taken_as_it_is_written(benches: Call) -> None:
+    assert registry.resolve(benches.settings, "a" * 12, may_refresh=False).container_id == "a" * 64
+    for text in ("A" * 12, "a" * 11, "a" * 11 + "_", "%" * 12):
+        with pytest.raises(errors.ContainerNotFound):
+            registry.resolve(benches.settings, text, may_refresh=False)
 
 
 def test_a_host_peer_is_told_what_is_not_there(benches: Call) -> None:

@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from peewee import fn
+
 from tower import clock, models
 from tower.benches import LOCAL, Bench, facts
 from tower.benches.docker import DockerBench
@@ -154,7 +156,9 @@ def _find(text: str) -> Row | None:
     named = list(Row.select().where(Row.name == text).order_by(Row.state, Row.last_scanned_at.desc()))
     if named:
         return named[0]
-    matching = list(Row.select().where(Row.container_id.startswith(text))) if len(text) >= PREFIX else []
+    if len(text) < PREFIX:
+        return None
+    matching = list(Row.select().where(fn.substr(Row.container_id, 1, len(text)) == text))
     return matching[0] if len(matching) == 1 else None
 
 

@@ -4,6 +4,7 @@ For such a peer every look-up begins with its own bench, by an index that does, 
 and what belongs to nobody take the same path, the same time and the same answer. A host peer passes unlooked-at.
 """
 
+from tower.benches import LOCAL
 from tower.errors import ContainerNotFound, HostOnly
 from tower.server import views
 from tower.server.methods import Caller
@@ -29,6 +30,8 @@ def own_bench(bench: str, named: str | None) -> str:
 
     Raises HostOnly.
     """
+    if named == LOCAL:  # the host, though a container may bear that name
+        raise HostOnly
     beginning = named is not None and len(named) >= views.PREFIX and bench.startswith(named)
     if named is None or beginning or named == views.name_of_bench(bench):
         return bench
