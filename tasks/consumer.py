@@ -39,8 +39,14 @@ class WakingConsumer(Consumer):  # type: ignore[misc]
     def stop(self, graceful: bool = False) -> None:
         """As in huey; the threads that wait for the bell are woken."""
         self.stop_flag.set()
-        huey.storage.wake_all(self._threads)
+        huey.storage.wake(self._threads)
         super().stop(graceful)
+
+
+def _wake_here(job_id: int) -> None:
+    """Wake a worker, and this one for certain."""
+    jobs.wake(job_id)
+    huey.storage.wake(1)
 
 
 def run() -> None:
@@ -54,7 +60,7 @@ def run() -> None:
     projector = events.Projector(settings)
     steps.become(steps.Worker(settings, holders, holders.enter(), projector))
     huey.storage.listen()
-    look_after = LookAfter(settings, holders, jobs.wake, Sleepers(settings, holders).end)
+    look_after = LookAfter(settings, holders, _wake_here, Sleepers(settings, holders).end)
     projector.start()
     look_after.start()
     threading.current_thread().name = "consumer"

@@ -5,10 +5,10 @@ each worker process has a bell, a FIFO, and whoever enqueues rings all bells. A 
 the threads that read it (pipe(7)), so idle workers cost nothing and a job reaches one within milliseconds.
 """
 
+import errno
 import logging
 import os
 import sqlite3
-import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -67,8 +67,8 @@ def _ring(path: Path) -> None:
         handle = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return
-    except OSError:  # ENXIO: nobody reads it any more, fifo(7)
-        if stat.S_ISFIFO(path.lstat().st_mode):
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # nobody reads it any more, fifo(7)
             path.unlink(missing_ok=True)
         return
     try:
@@ -99,8 +99,8 @@ class WakingStorage(SqliteStorage):  # type: ignore[misc]
         """This process runs tasks: hang its bell."""
         self._bell = self.bells.hang()
 
-    def wake_all(self, threads: int) -> None:
-        """Wake every thread of this process that waits."""
+    def wake(self, threads: int) -> None:
+        """Wake so many threads of this process, whether or not its bell hangs where others ring."""
         if self._bell is not None:
             os.write(self._bell, b"!" * threads)
 

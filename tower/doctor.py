@@ -22,7 +22,8 @@ from tower.client import Client, Refused, ServerUnreachable
 from tower.config import Settings
 from tower.errors import TowerError
 from tower.jobs import UNFINISHED
-from tower.tmux import Tmux
+from tower.reach import tmux_in
+from tower.tmux import why_unreachable
 
 OK: Final = "ok"
 WARNING: Final = "warning"
@@ -238,16 +239,21 @@ def _look(settings: Settings, row: models.Bench, instance: str, ids: set[str]) -
     local = row.container_id == LOCAL
     bench: Bench = LocalBench(settings) if local else DockerBench(row.container_id, row.name, settings)
     check = f"bench {row.name}"
+    tmux = tmux_in(settings, bench)
 
     def look() -> Finding:
         if row.container_state == "paused":
             return Finding(check, WARNING, "the container is paused", "unpause it")
         try:
-            listing = Tmux(bench, instance, settings).listing(time.monotonic() + PATIENCE)
+            deadline = time.monotonic() + PATIENCE
+            listing = tmux.listing(deadline)
+            hidden = tmux.unreachable(listing.server, deadline)
             problem = bench.log_target("doctor").problem
         except (TowerError, OSError) as error:
             text = error.message if isinstance(error, TowerError) else str(error)
             return Finding(check, PROBLEM, text, "until then its panes cannot be made, removed or watched")
+        if hidden:
+            return Finding(check, PROBLEM, why_unreachable(hidden), "end the other server, or put the setting back")
         strays = [pane for pane in listing.panes if pane.instance == instance and pane.pane_id not in ids]
         return _of_bench(check, len(listing.panes), problem, [pane.tmux_pane_id for pane in strays])
 

@@ -177,6 +177,14 @@ def record(
     )
 
 
+def last(layout_id: str, *kinds: type[EventBase]) -> str | None:
+    """When an event of one of these kinds was last written about a layout."""
+    of_kind = models.Event.event_type.in_([kind.event_type for kind in kinds])
+    query = models.Event.select(models.Event.timestamp).where((models.Event.layout_id == layout_id) & of_kind)
+    found = query.order_by(models.Event.sequence.desc()).first()
+    return str(found.timestamp) if found else None
+
+
 _COLUMNS = "sequence, id, timestamp, event_type, actor, container_id, layout_id, pane_id, payload"
 _BATCH = 500
 

@@ -6,14 +6,14 @@ from tower import errors, events, faults, jobs, models, panes, states
 from tower.jobs import Claim
 from tower.models import Agent, Job, Pane
 from tower.seen import forget as forget_seen
-from tower.tmux import Listing, Remains, SeenPane
+from tower.tmux import Listing, Remains, SeenPane, why_unreachable
 from tower.work import Work, by_tower_id, container_gone, encode_error, on_the_wire, sorted_panes
 
 
 def tmux_kill(work: Work) -> None:
     """Kill the panes of a remove job; those that are gone already count as removed."""
     rows = _removable(work.claim.job)
-    left, killed = _kill(work, [Remains(row.pane_id, row.tmux_pane_id or "") for row in rows])
+    left, killed = _kill(work, rows)
     stubborn = [row for row in rows if row.pane_id in left]
     with work.claim.writing():
         for row in rows:
@@ -31,10 +31,13 @@ def _removable(job: Job) -> list[Pane]:
     return [row for row in sorted_panes(named & (Pane.state != states.REMOVED)) if row.state != states.CREATING]
 
 
-def _kill(work: Work, targets: Sequence[Remains]) -> tuple[dict[str, SeenPane], set[str]]:
-    """Kill these panes; returns those of them that tmux still has, and the ids of those that it killed."""
-    ids = {target.pane_id for target in targets}
-    known = [target for target in targets if target.tmux_pane_id]
+def _kill(work: Work, rows: Sequence[Pane]) -> tuple[dict[str, SeenPane], set[str]]:
+    """Kill these panes; returns those of them that tmux still has, and the ids of those that it killed.
+
+    Raises TmuxUnavailable where one is in a tmux server that lives and cannot be reached.
+    """
+    ids = {row.pane_id for row in rows}
+    known = [Remains(row.pane_id, row.tmux_pane_id) for row in rows if row.tmux_pane_id]
     try:
         faults.point("engine.kill.before")
         listing = work.tmux.kill(known, work.claim.fence, work.deadline)
@@ -45,6 +48,9 @@ def _kill(work: Work, targets: Sequence[Remains]) -> tuple[dict[str, SeenPane], 
             listing = work.tmux.kill(again, work.claim.fence, work.deadline)
             killed |= {target.pane_id for target in again if target.tmux_pane_id in listing.killed}
             left = _of(ids, listing)
+        elsewhere = {row.server for row in rows if row.pane_id not in killed and row.server} - {listing.server}
+        if elsewhere and (hidden := elsewhere & work.tmux.unreachable(listing.server, work.deadline)):
+            raise errors.TmuxUnavailable(why_unreachable(hidden))
     except (errors.ContainerNotFound, errors.ContainerInactive) as error:
         if not container_gone(error):
             raise

@@ -1,7 +1,8 @@
 """The tmux of a bench, with what the rows know of it.
 
 Where panes are known to live and no server answers, its socket file may have been deleted by a cleaner of /tmp; a
-server that was started then in its place would hide them. So such a tmux first has the living one bind it again.
+server that was started then in its place would hide them. So such a tmux first has the living one bind it again, and
+none is started while a server with known panes lives.
 """
 
 from tower import models, states
@@ -22,12 +23,17 @@ def tmux_of(settings: Settings, container_id: str, *, expected: bool = False) ->
 def tmux_in(settings: Settings, bench: Bench, *, expected: bool = False) -> Tmux:
     """The tmux of a bench; talks to nobody."""
     models.connect()
-    return Tmux(bench, models.instance(), settings, expected=expected or _lives_there(bench.container_id))
+    made = _panes_made(bench.container_id)
+    servers = frozenset(server for server, state in made if server and state != states.FAILED)
+    expected = expected or bool(made) or _has_adopted(bench.container_id)
+    return Tmux(bench, models.instance(), settings, expected=expected, servers=servers)
 
 
-def _lives_there(container_id: str) -> bool:
-    """Whether tmux may have a pane there that the rows know: one of ours that was made, or an adopted one."""
-    made = models.pick(Pane, ("tmux_pane_id",), container_id=container_id, state=states.UNREMOVED)
-    if any(tmux_pane_id for (tmux_pane_id,) in made):
-        return True
+def _panes_made(container_id: str) -> list[tuple[str | None, str]]:
+    """The tmux server and the state of each pane of ours there that was made and is not removed."""
+    rows = models.pick(Pane, ("tmux_pane_id", "server", "state"), container_id=container_id, state=states.UNREMOVED)
+    return [(server, state) for tmux_pane_id, server, state in rows if tmux_pane_id]
+
+
+def _has_adopted(container_id: str) -> bool:
     return bool(models.pick(Agent, ("1",), container_id=container_id, active=True, origin="adopted"))

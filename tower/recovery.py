@@ -12,19 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from tower import clock, errors, events, faults, jobs, models, panes, seen, stages, states
-from tower.benches import registry
+from tower.benches import LOCAL, registry
 from tower.benches.registry import Refreshed
 from tower.config import Settings
 from tower.models import Bench, Layout, Pane
 from tower.panes import Fault
 from tower.reach import tmux_of
-from tower.tmux import Listing, Remains, SeenPane, Tmux
+from tower.tmux import Listing, Remains, SeenPane, Tmux, why_unreachable
 from tower.work import Work, by_tower_id, container_gone
 
 log = logging.getLogger(__name__)
 
 _GONE = Fault(states.RECOVERY_REATTACH, "The tmux pane is gone; bring it back with `tower layout recreate`.")
 _LOG_LOST = Fault(states.LOG_ATTACH, "The pane's output is no longer logged; remove and recreate the pane.")
+_LIVING = (states.READY, states.DEGRADED)
 _SWEPT = "Nothing has worked on this pane for minutes; bring it back with `tower layout recreate`."
 
 
@@ -37,6 +38,8 @@ class Look:
     listing: Listing = field(default_factory=Listing.empty)
     seen: dict[str, SeenPane] = field(default_factory=dict)
     problem: str | None = None
+    hint: str | None = None
+    """Why some panes, which are not among the rows then, could not be looked at."""
     late: bool = False
     """Whether the time was up before there was an answer."""
     output: dict[str, str] = field(default_factory=dict)
@@ -77,9 +80,9 @@ def look_at_start(settings: Settings) -> None:
 
 def look_now(settings: Settings, container_id: str) -> None:
     """Look at one bench, as `look_at_start` does; where nothing can be learned, nothing changes."""
-    deadline = time.monotonic() + settings.times.session_check
-    registry.refresh(settings, deadline)
-    _look_once(settings, container_id, deadline)
+    if container_id != LOCAL:
+        registry.refresh(settings, time.monotonic() + settings.times.session_check)
+    _look_once(settings, container_id, time.monotonic() + settings.times.session_check)
 
 
 def _watched() -> set[str]:
@@ -126,14 +129,27 @@ def _look(container_id: str, tmux: Tmux, deadline: float) -> Look:
         faults.point("engine.reconcile.before")
         listing = tmux.settle(deadline)
         faults.point("engine.reconcile.after")
+        seen_panes = by_tower_id(listing, models.instance())
+        hidden = _hidden(tmux, rows, listing, seen_panes, deadline)
     except errors.TowerError as error:
         if isinstance(error, errors.WireError) and container_gone(error):
             return Look(container_id, rows)
         log.info("bench %s was not looked at: %s", container_id, error.message)
         return Look(container_id, [], problem=error.message, late=isinstance(error, errors.BenchTimeout))
-    look = Look(container_id, rows, listing, by_tower_id(listing, models.instance()))
+    look = Look(container_id, [row for row in rows if row.server not in hidden], listing, seen_panes)
+    look.hint = why_unreachable(hidden) if hidden else None
     look.output = _last_words(tmux, look, deadline)
     return look
+
+
+def _hidden(
+    tmux: Tmux, rows: list[Pane], listing: Listing, seen_panes: dict[str, SeenPane], deadline: float
+) -> frozenset[str]:
+    """The tmux servers that live beside the one that answers, where panes are missing that should be in them."""
+    missing = [row for row in rows if row.state in _LIVING and row.pane_id not in seen_panes]
+    if all(row.server == listing.server for row in missing):
+        return frozenset()
+    return tmux.unreachable(listing.server, deadline)
 
 
 def _judged(container_id: str) -> list[Pane]:
@@ -165,14 +181,14 @@ def _last_words(tmux: Tmux, look: Look, deadline: float) -> dict[str, str]:
 
 def _apply(look: Look) -> None:
     """Write what a look found; inside `writing()`."""
-    registry.note_scan(look.container_id, look.problem)
+    registry.note_scan(look.container_id, look.problem or look.hint)
     if look.problem:
         return
     named = jobs.named_by_unfinished(look.container_id)
-    rows = Pane.select(Pane.pane_id, Pane.state).where(_judgeable(look.container_id))
-    present = {row.pane_id: row.state for row in rows}
+    rows = Pane.select(Pane.pane_id, Pane.state, Pane.exited_at).where(_judgeable(look.container_id))
+    present = {row.pane_id: (row.state, row.exited_at) for row in rows}
     for row in look.rows:
-        if row.pane_id not in named and present.get(row.pane_id) == row.state:
+        if row.pane_id not in named and present.get(row.pane_id) == (row.state, row.exited_at):
             _judge(look, row)
     _announce(look, named)
     seen.record(look.container_id, look.listing)
@@ -181,14 +197,14 @@ def _apply(look: Look) -> None:
 def _judge(look: Look, row: Pane) -> None:
     there = look.seen.get(row.pane_id)
     if there is None:
-        if row.state in (states.READY, states.DEGRADED):
+        if row.state in _LIVING:
             look.changed |= panes.move(row.pane_id, states.FAILED, fault=_GONE, log_attached=False)
         return
     if row.state == states.CREATING:
         return
     panes.seen_well(row)
     models.update(Pane, {"pane_id": row.pane_id}, observed_at=clock.now())
-    if there.dead and row.exited_at is None and row.state in (states.READY, states.DEGRADED):
+    if there.dead and row.exited_at is None and row.state in _LIVING:
         fault = stages.note_exit(row, there, look.output.get(there.tmux_pane_id))
         look.changed = True
         panes.move(row.pane_id, states.DEGRADED, fault=fault)
@@ -198,9 +214,13 @@ def _judge(look: Look, row: Pane) -> None:
 
 
 def _log_exists(row: Pane) -> bool:
-    """Whether the log is where it was; one inside a container cannot be seen from here and counts as there."""
+    """Whether the log is where it was; one inside a container cannot be seen from here and counts as there.
+
+    While it is rotated, for an instant, there is its older file alone.
+    """
     path = Path(row.log_path or "")
-    return stages.log_exists(path) or not stages.log_exists(path.parent)
+    older = path.with_name(f"{path.name}.1")
+    return stages.log_exists(path) or stages.log_exists(older) or not stages.log_exists(path.parent)
 
 
 def _announce(look: Look, named: set[str]) -> None:
@@ -220,14 +240,24 @@ def _announce(look: Look, named: set[str]) -> None:
 
 def _announce_layout(look: Look, layout: Layout, rows: list[Pane]) -> None:
     about = {"actor": events.DAEMON, "container_id": look.container_id, "layout_id": layout.layout_id}
-    lived = [row for row in rows if row.state in (states.READY, states.DEGRADED)]
+    lived = [row for row in rows if row.state in _LIVING]
     found = [str(row.pane_id) for row in lived if row.pane_id in look.seen]
     lost = [str(row.pane_id) for row in lived if row.pane_id not in look.seen]
+    lost += _lost_before(layout, rows)
     if found:
         events.record(events.LayoutRecoveryReattached(reattached_pane_ids=found), **about)
     if lost:
         failed = events.LayoutRecoveryFailed(failed_pane_ids=lost, failed_stage=states.RECOVERY_REATTACH)
         events.record(failed, **about)
+
+
+def _lost_before(layout: Layout, rows: list[Pane]) -> list[str]:
+    """Those found gone since it was last told: a look may come before it is known that the bench is back."""
+    gone = [row for row in rows if row.state == states.FAILED and row.failed_stage == states.RECOVERY_REATTACH]
+    if not gone:
+        return []
+    told = events.last(layout.layout_id, events.LayoutRecoveryReattached, events.LayoutRecoveryFailed) or ""
+    return [str(row.pane_id) for row in gone if row.updated_at > told]
 
 
 def _kill_orphans(work: Work, listing: Listing) -> list[tuple[SeenPane, Pane]]:

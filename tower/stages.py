@@ -315,14 +315,24 @@ def log_attach(work: Work) -> None:
     targets = {row.pane_id: work.bench.log_target(row.pane_id) for row in rows}
     until = min(time.monotonic() + _LOG_FILE_SECONDS, work.deadline)
     problems = {row.pane_id: _log_problem(targets[row.pane_id], seen.get(row.pane_id), until) for row in rows}
+    ended = {row.pane_id: pane for row in rows if (pane := _ended_since(row, seen.get(row.pane_id)))}
+    output = _captured(work, [pane.tmux_pane_id for pane in ended.values()]) if ended else {}
     if any(problem and problem.passes for problem in problems.values()) and work.may_retry:
         raise LogLate
     with work.claim.writing():
         if rows:
             record_seen(work.bench.container_id, listing)
         for row in rows:
+            if pane := ended.get(row.pane_id):
+                row.reason = note_exit(row, pane, output.get(pane.tmux_pane_id)).reason
+                row.exited_at = clock.now()
             _complete(row, listing, seen.get(row.pane_id), targets[row.pane_id], problems[row.pane_id])
         work.claim.settle(jobs.DONE)
+
+
+def _ended_since(row: Pane, seen: SeenPane | None) -> SeenPane | None:
+    """The pane, where its command has ended after it had settled."""
+    return seen if seen and seen.dead and row.exited_at is None else None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
 from tower import __version__, config, locks
+from tower.benches.engine import ENGINE, engine
 from tower.client import Client, Refused, ServerUnreachable
 from tower.config import Settings
 from tower.errors import TowerError
@@ -70,6 +71,7 @@ def up(settings: Settings) -> bool:
 
     Raises StartFailed.
     """
+    _check_socket(settings)
     config.make_state_dirs(settings)
     with locks.locked(settings.run_dir / "up.lock"):
         if running(settings) is not None and _await(settings, lambda: running(settings) is None):
@@ -87,6 +89,21 @@ def up(settings: Settings) -> bool:
         if not _await(settings, lambda: child.poll() is not None):
             raise StartFailed(f"The tower did not come up: {_last_words(settings)}")
     return True
+
+
+def _check_socket(settings: Settings) -> None:
+    """Raise StartFailed where this tower runs with another socket, or another tower has this one."""
+    pid = running(settings)
+    theirs = _variables(pid).get("TOWER_SOCKET") if pid else None
+    if theirs and theirs != str(settings.socket_path):
+        raise StartFailed(
+            f"This tower runs already, with the socket {theirs}; `tower down`, then `tower up` has it use"
+            f" {settings.socket_path}."
+        )
+    if pid is None and _server_pid(settings) is None and _answers(settings):
+        raise StartFailed(
+            f"Another tower answers at {settings.socket_path}; use that one, or set TOWER_SOCKET to another path."
+        )
 
 
 def foreground(settings: Settings) -> NoReturn:
@@ -155,9 +172,9 @@ def difference(settings: Settings) -> str | None:
         return None
     theirs = _variables(pid)
     mine = _environment(settings)
-    for name, what in (("TOWER_VERSION", "version"), ("TOWER_PYTHON", "Python")):
-        if name in theirs and theirs[name] != mine[name]:
-            return f"what runs is of {what} {theirs[name]}, this is {mine[name]}; `tower down`, then `tower up`"
+    for name, what in (("TOWER_VERSION", "version"), ("TOWER_PYTHON", "Python"), (ENGINE, "container engine")):
+        if name in theirs and name in mine and theirs[name] != mine[name]:
+            return f"what runs has the {what} {theirs[name]}, this is {mine[name]}; `tower down`, then `tower up`"
     if config.changed(settings):
         return "config.yaml was changed since the start; it counts after `tower down`, then `tower up`"
     return None
@@ -216,12 +233,20 @@ def _places(settings: Settings) -> dict[str, str]:
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    return _places(settings) | {
+    return _places(settings) | _engine() | {
         "TOWER_PYTHON": sys.executable,
         "TOWER_VERSION": __version__,
         "TOWER_WORKERS_PROCESSES": str(settings.workers.processes),
         "TOWER_STOP_SECONDS": str(int(settings.times.stage + GRACE)),
     }
+
+
+def _engine() -> dict[str, str]:
+    """The engine of this environment, for all processes alike: the current docker context may become another one."""
+    try:
+        return {ENGINE: engine().host}
+    except TowerError:
+        return {}
 
 
 def _await(settings: Settings, ended: Callable[[], bool]) -> bool:
@@ -243,8 +268,8 @@ def _await(settings: Settings, ended: Callable[[], bool]) -> bool:
 def _serves(settings: Settings) -> bool:
     """Whether the processes of this very supervisord serve, and not those that an earlier one has left behind."""
     pids = {process.pid for process in processes(settings)}
-    serving = {_server_pid(settings), *Holders(settings).pids()} - {None}
-    return bool(pids) and pids <= serving and _answers(settings)
+    server = _server_pid(settings)
+    return server in pids and pids <= {server, *Holders(settings).pids()} and _answers(settings)
 
 
 def _answers(settings: Settings) -> bool:

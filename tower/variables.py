@@ -18,7 +18,14 @@ _LINE: Final = re.compile(
     (?:'(?P<single>[^']*)'|"(?P<double>(?:[^"\\]|\\.)*)"|(?P<bare>(?!['"]).*?))\s*(?:(?:(?<=\s)|(?<=['"]))\#.*)?""",
     re.VERBOSE,
 )
-_OURS: Final = ("SUPERVISOR_", "TOWER_PYTHON", "TOWER_STOP_SECONDS", "TOWER_VERSION", "TOWER_WORKERS_PROCESSES")
+_OURS: Final = (
+    "SUPERVISOR_",
+    "TOWER_ENGINE",
+    "TOWER_PYTHON",
+    "TOWER_STOP_SECONDS",
+    "TOWER_VERSION",
+    "TOWER_WORKERS_PROCESSES",
+)
 """How the names begin that supervisord and `tower up` add to the environment of `tower up`."""
 
 _ESCAPES: Final = {"n": "\n", "t": "\t"}

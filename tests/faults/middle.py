@@ -1,10 +1,12 @@
 """Work of each kind that stands still in the middle of each stage, for whatever then happens to it."""
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+import psutil
 import pytest
 
 from tests.faults.audit import problems
@@ -132,3 +134,26 @@ def well(tower: Tower, *places: Place) -> None:
         eventually(look, within=20)
     except AssertionError as error:
         raise AssertionError(f"not well: {found}") from error
+
+
+SIGNAL_TMUX = "kill -$1 $(ps -e | sed -n 's/^ *\\([0-9]*\\) .*tmux: server.*/\\1/p')"
+
+
+def signal_tmux(place: Place, name: str) -> None:
+    """Send a signal to the bench's tmux server."""
+    if place.container_id == "local":
+        mine = str(place.tower.tmux_dir)
+        for process in psutil.process_iter():
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+                if process.name() == "tmux: server" and process.environ().get("TMUX_TMPDIR") == mine:
+                    process.send_signal(signal.Signals[f"SIG{name}"])
+    else:
+        assert place.run("sh", "-c", SIGNAL_TMUX, "sh", name).returncode == 0
+
+
+def delete_socket(place: Place) -> None:
+    """What a cleaner of /tmp does."""
+    if place.container_id == "local":
+        next(place.tower.tmux_dir.glob("tmux-*/default")).unlink()
+    else:
+        assert place.run("rm", "/tmp/tmux-1000/default").returncode == 0

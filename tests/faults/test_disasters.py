@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.faults.middle import Middle, comes_right, ended, standing
+from tests.faults.middle import Middle, comes_right, ended, signal_tmux, standing
 from tests.faults.middle import well as all_well
 from tests.faults.points import Points
 from tests.harness import Container, Place, Refused, Tower, eventually, pane
@@ -321,7 +321,6 @@ EAR = """stty raw -echo
 : >"$1.up"
 exec cat >"$1"
 """
-SIGNAL_TMUX = "kill -$1 $(ps -e | sed -n 's/^ *\\([0-9]*\\) .*tmux: server.*/\\1/p')"
 TEXT = b"".join(b"%06d " % number for number in range(60_000))
 
 
@@ -347,13 +346,13 @@ def test_a_server_killed_while_it_sends_leaves_no_half_text_with_enter(quick_pla
     made = tower.ready(tower.create(place.container_id, "ear"))["panes"][0]
     eventually(Path(f"{heard}.up").exists)
     if stands_still:
-        _signal_tmux(place, "STOP")
+        signal_tmux(place, "STOP")
     sender = _sender(tower, made["pane_id"])
     eventually(lambda: tower.rows("SELECT 1 FROM message"), every=0.005, what="the text is being sent")
     time.sleep(0.5 if stands_still else 0.02)
     tower.kill("serve")
     if stands_still:
-        _signal_tmux(place, "CONT")
+        signal_tmux(place, "CONT")
     sender.wait(60)
     time.sleep(3)
     got = heard.read_bytes()
@@ -368,18 +367,6 @@ def _sender(tower: Tower, pane_id: str) -> "subprocess.Popen[bytes]":
     sender.stdin.write(TEXT)
     sender.stdin.close()
     return sender
-
-
-def _signal_tmux(place: Place, name: str) -> None:
-    """Send a signal to the bench's tmux server."""
-    if place.container_id == "local":
-        mine = str(place.tower.tmux_dir)
-        for process in psutil.process_iter():
-            with suppress(psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
-                if process.name() == "tmux: server" and process.environ().get("TMUX_TMPDIR") == mine:
-                    process.send_signal(signal.Signals[f"SIG{name}"])
-    else:
-        assert place.run("sh", "-c", SIGNAL_TMUX, "sh", name).returncode == 0
 
 
 def test_a_create_right_after_the_tmux_socket_was_deleted(quick: Tower) -> None:

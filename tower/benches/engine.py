@@ -1,7 +1,7 @@
 """The Engine API, as far as the tower needs it: list, inspect, and exec with input, output and a deadline.
 
-Podman's Docker-compatible socket answers the same. The engine is the one that DOCKER_HOST names, else the
-current docker context, else /var/run/docker.sock.
+Podman's Docker-compatible socket answers the same. The engine is the one that `tower up` found, for its
+processes: what DOCKER_HOST names, else the current docker context, else /var/run/docker.sock.
 """
 
 import hashlib
@@ -26,6 +26,9 @@ from tower.errors import (
     DockerUnavailable,
     TmuxUnavailable,
 )
+
+ENGINE: Final = "TOWER_ENGINE"
+"""The variable in which `tower up` tells its processes which engine is meant."""
 
 _DEFAULT: Final = "unix:///var/run/docker.sock"
 _ADDRESSES: Final = "correct it to unix:///PATH, or to tcp://HOST:PORT without TLS"
@@ -246,7 +249,7 @@ class Engine:
 def engine(environ: Mapping[str, str] | None = None) -> Engine:
     """The engine that the docker command line would use; raises DockerUnavailable where a context is broken."""
     env = os.environ if environ is None else environ
-    return Engine(env.get("DOCKER_HOST") or _context_host(env) or _DEFAULT)
+    return Engine(env.get(ENGINE) or env.get("DOCKER_HOST") or _context_host(env) or _DEFAULT)
 
 
 def _context_host(env: Mapping[str, str]) -> str | None:

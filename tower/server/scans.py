@@ -19,6 +19,7 @@ from tower.errors import ScanNotFound, TowerError
 from tower.models import Bench, Job, SeenPane
 from tower.names import new_id
 from tower.reach import tmux_of
+from tower.tmux import why_unreachable
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +167,11 @@ def _look(settings: Settings, container_id: str, deadline: float) -> str | None:
     until = min(deadline, time.monotonic() + settings.times.session_check)
     problem = None
     try:
-        seen.record(container_id, tmux_of(settings, container_id).listing(until))
+        tmux = tmux_of(settings, container_id)
+        listing = tmux.listing(until)
+        seen.record(container_id, listing)
+        if hidden := tmux.unreachable(listing.server, until):
+            problem = why_unreachable(hidden)
     except TowerError as error:
         problem = error.message
     finally:

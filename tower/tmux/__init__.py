@@ -15,6 +15,7 @@ absolute ``time.monotonic()`` seconds. Verbs raise what `Bench.run` raises, and 
 
 import itertools
 import os
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -27,7 +28,7 @@ from tower.tmux import scripts, sending
 from tower.tmux.listing import Listing, SeenPane
 from tower.tmux.plans import Delivery, FinishPane, Neighbour, NewPane, Outcome, Remains, Spawn
 from tower.tmux.quoting import at, command, when
-from tower.tmux.sockets import RESTORE
+from tower.tmux.sockets import LIVING, RESTORE
 
 __all__ = [
     "Delivery",
@@ -41,6 +42,7 @@ __all__ = [
     "SeenPane",
     "Spawn",
     "Tmux",
+    "why_unreachable",
 ]
 
 _NO_SERVER: Final = (b"no server running on ", b"(No such file or directory)", b"(Connection refused)")
@@ -49,6 +51,7 @@ _NO_SESSION: Final = (b"can't find session", b"no current target")
 _LEAVING: Final = (b"server exited unexpectedly", b"lost server")
 _LINES: Final = 50
 _NUDGES: Final = ("true", "sleep 0.05", "sleep 0.2")
+_ENDING: Final = (0.0, 0.2, 0.5)
 _HOOK: Final = "@tower_run"
 
 
@@ -65,19 +68,44 @@ class Overtaken(TowerError):
 class Tmux:
     """The tmux server of a bench, for one tower (``instance``)."""
 
-    def __init__(self, bench: Bench, instance: str, settings: Settings, *, expected: bool = False) -> None:
-        """`expected` says that a server is known to live there: it is looked for before another one is started."""
+    def __init__(
+        self,
+        bench: Bench,
+        instance: str,
+        settings: Settings,
+        *,
+        expected: bool = False,
+        servers: frozenset[str] = frozenset(),
+    ) -> None:
+        """`servers` are those in which panes are known to live: while one of them lives, no other is started.
+
+        `expected` says that there may be one, known or not: it is looked for before another one is started.
+        """
         self.bench = bench
         self._instance = instance
         self._settings = settings
         self._expected = expected
+        self._servers = servers
 
     def session_exists(self, name: str, deadline: float) -> bool:
         """Whether there is a session of exactly that name, anyone's."""
         done = self._tmux(["has-session", "-t", f"={name}"], b"", deadline)
         if done.status and not _without_server(done) and not any(sign in done.stderr for sign in _NO_SESSION):
             raise _unavailable(done)
+        if _without_server(done):
+            self._check_none_lives(deadline)
         return done.status == 0
+
+    def unreachable(self, answering: str, deadline: float) -> frozenset[str]:
+        """Which of the servers with known panes live, other than the one that answers."""
+        living = self._servers - {answering}
+        for pause in _ENDING:  # one that was told to end needs a moment
+            if not living:
+                break
+            time.sleep(pause)
+            done = self.bench.run(["/bin/sh", "-c", LIVING, "tower", *sorted(living)], deadline=deadline)
+            living = living.intersection(done.stdout.decode("utf-8", "replace").split())
+        return living
 
     def listing(self, deadline: float) -> Listing:
         """All panes of the server."""
@@ -154,13 +182,23 @@ class Tmux:
 
     def _looked(self, before: Iterable[str], deadline: float, at: float = 0.0) -> Listing:
         done = self._script([*before, *scripts.listing(self._instance)], deadline, at=at)
-        return Listing.empty() if _without_server(done) else listings.parse(done.stdout, done.stderr)
+        return self._none(deadline) if _without_server(done) else listings.parse(done.stdout, done.stderr)
+
+    def _none(self, deadline: float) -> Listing:
+        """What there is without a server."""
+        self._check_none_lives(deadline)
+        return Listing.empty()
+
+    def _check_none_lives(self, deadline: float) -> None:
+        """Raise TmuxUnavailable where a server with known panes lives, though none answers."""
+        if hidden := self.unreachable("", deadline):
+            raise TmuxUnavailable(why_unreachable(hidden))
 
     def _fenced(self, lines: Iterable[str], fence: int, deadline: float, *, start: bool = False) -> Listing:
         body = scripts.fenced(self._instance, fence, lines)
         done = self._script(scripts.hushed(body) if start else body, deadline, start=start)
         if _without_server(done):
-            return Listing.empty()
+            return self._none(deadline)
         found = listings.parse(done.stdout, done.stderr)
         if found.fence > fence:
             raise Overtaken(found.fence)
@@ -175,7 +213,10 @@ class Tmux:
         if start and not self._expected:
             return self._tmux(starting, stdin, deadline)
         done = self._tmux(words, stdin, deadline)
-        return self._tmux(starting, stdin, deadline) if start and _without_server(done) else done
+        if not start or not _without_server(done):
+            return done
+        self._check_none_lives(deadline)
+        return self._tmux(starting, stdin, deadline)
 
     def _tmux(self, words: Sequence[str], stdin: Input, deadline: float) -> Completed:
         return self._client([*self.bench.tmux_command(), *words], stdin, deadline)
@@ -188,6 +229,15 @@ class Tmux:
         if leaving or hidden:
             done = self.bench.run(argv, stdin=stdin, deadline=deadline)
         return done
+
+
+def why_unreachable(servers: Iterable[str]) -> str:
+    """What to say of servers that live and do not answer."""
+    pids = " and ".join(server.partition(":")[0] for server in sorted(servers))
+    return (
+        f"the tmux server with the tower's panes, pid {pids}, lives and does not answer at its socket: it stands still,"
+        " or another one has its place, or TMUX_TMPDIR or tmux.socket_name is not what it was"
+    )
 
 
 def _without_server(done: Completed) -> bool:
