@@ -131,6 +131,8 @@ def _docker(known: bool) -> Finding:
         return Finding("docker", OK, "the engine answers")
     if known and health.engine_needed():
         return Finding("docker", PROBLEM, fault, "start the engine, or correct DOCKER_HOST")
+    if os.environ.get("DOCKER_HOST"):
+        return Finding("docker", WARNING, fault, "correct DOCKER_HOST, or unset it where no container is wanted")
     return Finding("docker", OK, "no engine answers, and none is needed for the host's own bench")
 
 

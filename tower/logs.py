@@ -8,7 +8,7 @@ and never missed.
 import os
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic
 from typing import BinaryIO, Final, NamedTuple
@@ -63,6 +63,9 @@ Before each goes a line: its inode, the first byte, and how many follow.
 """
 
 
+_ASK_EVERY: Final = 1.0
+
+
 class _Place(NamedTuple):
     """How far a log inside a bench has been read: inode and byte of its newest file."""
 
@@ -85,21 +88,22 @@ class PaneLog:
 
     def text(self, lines: int | None) -> str:
         """What there is, or its last lines."""
-        return b"".join(self.chunks(lines, follow=False)).decode("utf-8", "replace")
+        return b"".join(self.chunks(lines)).decode("utf-8", "replace")
 
-    def chunks(self, lines: int | None, follow: bool) -> Iterator[bytes]:
-        """What there is, or its last lines, the oldest first; and with `follow` what comes later, for ever.
+    def chunks(self, lines: int | None, over: Callable[[], bool] | None = None) -> Iterator[bytes]:
+        """What there is, or its last lines, the oldest first; with `over` what comes later, too, until that is true.
 
         Raises LogUnreadable.
         """
+        ends = None if over is None else _Ends(over)
         if not self._on_host:
-            yield from self._chunks_inside(lines, follow)
+            yield from self._chunks_inside(lines, ends)
             return
         *older, live = self._files()
         whole = _read(older, live)
         yield from whole if lines is None else _last(whole, lines)
-        if follow:
-            yield from self._later(live)
+        if ends:
+            yield from self._later(live, ends)
         else:
             live.close()
 
@@ -144,7 +148,7 @@ class PaneLog:
         except OSError as error:
             raise LogUnreadable(f"{path}: {error.strerror}") from error
 
-    def _later(self, live: BinaryIO) -> Iterator[bytes]:
+    def _later(self, live: BinaryIO, ends: "_Ends") -> Iterator[bytes]:
         """What is appended, and all that newer files hold, once the one that was written is read to its end."""
         try:
             while True:
@@ -157,8 +161,11 @@ class PaneLog:
                     live.close()
                     live = newest
                     yield from _read(between, live)
+                elif ends.seen:
+                    return
                 else:
                     time.sleep(PAUSE)
+                    ends.look()
         finally:
             live.close()
 
@@ -172,11 +179,12 @@ class PaneLog:
     def _numbered(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}") if number else self._path
 
-    def _chunks_inside(self, lines: int | None, follow: bool) -> Iterator[bytes]:
+    def _chunks_inside(self, lines: int | None, ends: "_Ends | None") -> Iterator[bytes]:
         text, place = self._inside(_Place())
         yield from [text] if lines is None else _last(iter([text]), lines)
-        while follow:
+        while ends and not ends.seen:
             time.sleep(PAUSE_INSIDE)
+            ends.look()
             text, place = self._inside(place)
             yield text
 
@@ -192,6 +200,21 @@ class PaneLog:
             if done.status != _RENAMED:
                 said = done.stderr.decode("utf-8", "replace")
                 raise LogUnreadable(f"{self._path} in bench {self._bench.name}: {said}")
+
+
+class _Ends:
+    """Whether nothing more will come, asked once a second; what came before that was seen is read after it."""
+
+    def __init__(self, over: Callable[[], bool]) -> None:
+        self.seen = False
+        self._over = over
+        self._asked = monotonic()
+
+    def look(self) -> None:
+        """Ask, unless that was just done."""
+        if monotonic() - self._asked > _ASK_EVERY:
+            self.seen = self._over()
+            self._asked = monotonic()
 
 
 def _read(older: list[BinaryIO], live: BinaryIO) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ from tower import models, states
 from tower.benches import Bench, registry
 from tower.config import Settings
 from tower.models import Agent, Pane
-from tower.tmux import Tmux
+from tower.tmux import Listing, Tmux, why_unreachable
 
 
 def tmux_of(settings: Settings, container_id: str, *, expected: bool = False) -> Tmux:
@@ -27,6 +27,12 @@ def tmux_in(settings: Settings, bench: Bench, *, expected: bool = False) -> Tmux
     servers = frozenset(server for server, state in made if server and state != states.FAILED)
     expected = expected or bool(made) or _has_adopted(bench.container_id)
     return Tmux(bench, models.instance(), settings, expected=expected, servers=servers)
+
+
+def why_incomplete(tmux: Tmux, listing: Listing, deadline: float) -> str | None:
+    """Why a listing lacks panes that live; None where nothing tells that it does."""
+    hidden = tmux.unreachable(listing.server, deadline)
+    return why_unreachable(hidden) if hidden else None
 
 
 def _panes_made(container_id: str) -> list[tuple[str | None, str]]:

@@ -148,6 +148,40 @@ def test_a_stopped_supervisord_hangs_no_status(idle: Tower) -> None:
     assert idle.cli("down").returncode == 0
 
 
+def test_a_socket_that_another_tower_has_is_told_of_and_nothing_is_started(idle: Tower) -> None:
+    other = quick_tower()
+    try:
+        other.up()
+        idle.environ["TOWER_SOCKET"] = str(other.socket_path)
+        refused = idle.cli("up")
+        assert refused.returncode == 1
+        assert "Another tower answers" in refused.stderr
+        assert not idle.processes()
+        assert not idle.state.exists()
+    finally:
+        other.close()
+
+
+def test_another_socket_or_engine_than_that_of_the_running_tower_is_told_of(idle: Tower) -> None:
+    idle.up()
+    idle.environ["DOCKER_HOST"] = "unix:///elsewhere/docker.sock"
+    assert "unix:///nonexistent/docker.sock" in idle.json("up")["difference"]
+    mine = idle.socket_path
+    idle.environ["TOWER_SOCKET"] = str(idle.root / "other.sock")
+    refused = idle.cli("up")
+    assert refused.returncode == 1
+    assert str(mine) in refused.stderr
+
+
+def test_a_full_standard_output_is_told_of(idle: Tower) -> None:
+    with Path("/dev/full").open("w") as full:
+        words = [sys.executable, "-m", "tower", "completion", "bash"]
+        done = subprocess.run(words, env=idle.environ, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_in_the_foreground_until_down(idle: Tower) -> None:
     words = [sys.executable, "-m", "tower", "up", "--foreground"]
     process = subprocess.Popen(words, env=idle.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -233,6 +234,50 @@ def test_a_queue_that_is_damaged_while_everything_runs_is_made_anew(quick: Tower
     well(quick)
 
 
+def test_workers_whose_bells_are_gone_are_woken_all_the_same(quick: Tower) -> None:
+    for bell in (quick.state / "run" / "bells").iterdir():
+        bell.unlink()
+    quick.ready(quick.create("local"))
+    well(quick)
+
+
+def test_a_log_that_is_just_rotated_is_not_lost(quick: Tower) -> None:
+    layout_id = quick.create("local")
+    log = Path(quick.ready(layout_id)["panes"][0]["log_path"])
+    log.rename(f"{log}.1")
+    quick.cli("container", "scan", check=True)
+    assert quick.layout(layout_id)["state"] == "ready"
+
+
+def test_a_command_that_ends_after_it_had_settled_is_not_said_to_run(quick: Tower) -> None:
+    quick.profile("brief", ["sleep", "2"])
+    quick.template("brief", [pane("brief", "brief")])
+    points = Points(quick)
+    points.arm("engine.finish.before", "STOP")
+    layout_id = quick.create("local", "brief")
+    with points.stopped_at("engine.finish.before"):
+        time.sleep(2.5)
+    found = quick.settled(layout_id)["panes"][0]
+    assert (found["state"], found["failed_stage"], found["exit_code"]) == ("degraded", "launch_command", 0)
+    ended = "SELECT 1 FROM event WHERE event_type = 'managed_pane_launch_command_exited'"
+    assert len(quick.rows(ended)) == 1
+    well(quick)
+
+
+def test_an_engine_that_never_answers_does_not_keep_a_recreate_from_looking(quick: Tower) -> None:
+    quick.down()
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(quick.root / "silent.sock"))
+        silent.listen(128)
+        quick.environ["DOCKER_HOST"] = f"unix://{quick.root}/silent.sock"
+        quick.up()
+        layout_id = quick.create("local")
+        quick.ready(layout_id)
+        Place(quick).tmux("kill-server")
+        assert len(quick.call("managed.layout.recreate", layout_id=layout_id)["panes"]) == 3
+        quick.ready(layout_id)
+
+
 def test_a_stale_socket_file_is_replaced(quick: Tower) -> None:
     quick.kill("supervisord")
     quick.kill()
@@ -259,8 +304,7 @@ def test_a_deleted_tmux_socket_is_restored(quick: Tower) -> None:
     layout_id = quick.create("local")
     quick.ready(layout_id)
     before = place.panes()
-    socket = next(quick.tmux_dir.glob("tmux-*/default"))
-    socket.unlink()
+    next(quick.tmux_dir.glob("tmux-*/default")).unlink()
     quick.cli("container", "scan", check=True)
     assert quick.layout(layout_id)["state"] == "ready"
     assert place.panes() == before

@@ -120,6 +120,19 @@ def test_a_container_that_stops_and_starts(returning: tuple[Tower, Container]) -
 
 
 @pytest.mark.timeout(300)
+def test_what_a_container_lost_is_told_once_after_its_return(returning: tuple[Tower, Container]) -> None:
+    tower, place = returning
+    layout_id = make(tower, place, "alpha", "a-")
+    tower.cli("container", "scan", check=True)
+    for verb in ("stop", "start"):
+        place.act(verb)
+        for _ in range(2):
+            tower.cli("container", "scan", check=True)
+    query = "SELECT event_type FROM event WHERE layout_id = ? AND event_type LIKE '%recovery%'"
+    assert [row[0] for row in tower.rows(query, layout_id)] == ["managed_layout_recovery_failed"]
+
+
+@pytest.mark.timeout(300)
 def test_a_tmux_socket_deleted_in_a_container_is_restored(returning: tuple[Tower, Container]) -> None:
     tower, place = returning
     layout_id = tower.create(place.container_id)

@@ -34,6 +34,7 @@ def test_docker_host_then_context_then_the_default(tmp_path: Path) -> None:
     assert engine({**env, "DOCKER_CONTEXT": "podman"}).host == "unix:///run/podman.sock"
     assert engine({**env, "DOCKER_CONTEXT": "default"}).host == "unix:///var/run/docker.sock"
     assert engine({**env, "DOCKER_HOST": "unix:///x"}).host == "unix:///x"
+    assert engine({**env, "DOCKER_HOST": "unix:///x", "TOWER_ENGINE": "unix:///of-up"}).host == "unix:///of-up"
     (tmp_path / "config.json").write_text("broken")
     assert engine(env).host == "unix:///var/run/docker.sock"
 

@@ -1,9 +1,12 @@
 """The bells: who is woken, and whose bell is taken down."""
 
+import errno
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import pytest
 
 from tasks.queue import Bells, WakingStorage
 
@@ -34,6 +37,20 @@ def test_the_bell_of_a_dead_process_is_taken_down_and_others_ring_on(tmp_path: P
     bells.ring()
     assert rung(living) == b"!"
     assert len(list((tmp_path / "bells").iterdir())) == 1
+
+
+def test_a_bell_that_cannot_be_opened_just_now_is_left_hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bells = Bells(tmp_path / "bells")
+    handle = bells.hang()
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", refuse)
+        bells.ring()
+    bells.ring()
+    assert rung(handle) == b"!"
 
 
 def test_a_bell_that_nobody_reads_for_long_blocks_nobody(tmp_path: Path) -> None:

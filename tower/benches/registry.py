@@ -114,6 +114,8 @@ def require_active(settings: Settings, row: Row) -> Bench:
         bench.check_running(time.monotonic() + settings.times.session_check)
     except ContainerNotFound:
         raise ContainerInactive(container_id=row.container_id, container_state=VANISHED) from None
+    if row.state != ACTIVE:  # it came back, and nobody has looked since
+        refresh(settings, time.monotonic() + settings.times.session_check)
     return bench
 
 

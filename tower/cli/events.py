@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -33,10 +34,11 @@ def events(console: Console, follow: bool, layout: str | None, event_type: str |
         shown = {**page, "rows": rows, "ordering": "observed_at:asc", "cursor_next": None}
         console.result(shown, "\n".join(_line(row) for row in rows) or "no events")
         return
-    for row in rows:
-        _show(console, row)
-    for row in _later(console, wanted, rows[-1]["sequence"] if rows else 0):
-        _show(console, row)
+    with suppress(KeyboardInterrupt):
+        for row in rows:
+            _show(console, row)
+        for row in _later(console, wanted, rows[-1]["sequence"] if rows else 0):
+            _show(console, row)
 
 
 def _later(console: Console, filters: dict[str, Any], after: int) -> Iterator[Row]:

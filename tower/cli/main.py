@@ -47,11 +47,19 @@ def main() -> None:
     try:
         status = tower.main(prog_name="tower", standalone_mode=False)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         status = output.REFUSED
+    except OSError as error:
+        _drop_output()
+        status = _report(TowerError(f"{error.filename or 'standard output'}: {error.strerror}"))
     except (click.ClickException, click.Abort, Refused, ServerUnreachable, TowerError) as error:
         status = _report(error)
     sys.exit(status if isinstance(status, int) else output.DONE)
+
+
+def _drop_output() -> None:
+    """What is left of the output cannot be written: Python would try so, and complain, at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _report(error: Exception) -> int:

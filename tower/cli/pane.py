@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -12,7 +14,7 @@ from tower.cli.console import Console
 from tower.cli.framework import TowerCommand, TowerGroup, pass_console
 from tower.cli.output import Row
 from tower.cli.requests import no_wait_option, timeout_option, yes_option
-from tower.client import Refused
+from tower.client import Refused, ServerUnreachable
 
 profile_option = click.option("-l", "--launch", metavar="PROFILE", help="Another launch profile than before.")
 
@@ -50,16 +52,24 @@ def pane() -> None:
 @click.option("--bench", help="Only those of this bench.")
 @click.option("--layout", help="Only those of this layout.")
 @click.option("--state", "wanted", multiple=True, type=click.Choice(states.STATES), help="May be repeated.")
-@click.option("--all", "everything", is_flag=True, help="Removed ones too.")
+@click.option("--all", "everything", is_flag=True, help="Removed ones too, and failed ones whose place is taken.")
 @pass_console
 def list_panes(
     console: Console, bench: str | None, layout: str | None, wanted: tuple[str, ...], everything: bool
 ) -> None:
-    """List the panes that are not removed."""
+    """List the panes that are not removed, the newest of each place."""
     layout_id = addresses.layout_id(console, layout) if layout else None
     state = list(wanted) or (None if everything else addresses.UNREMOVED)
     rows = list(console.items("managed.pane.list", container_id=bench, layout_id=layout_id, state=state))
-    console.result({"items": rows, "next": None}, views.panes(rows, where=True))
+    shown = rows if everything else _newest(console, rows)
+    console.result({"items": shown, "next": None}, views.panes(shown, where=True))
+
+
+def _newest(console: Console, rows: Sequence[Row]) -> list[Row]:
+    """Without those that failed and that another pane has taken the place of."""
+    layouts = {row["layout_id"] for row in rows if row["state"] == states.FAILED}
+    standing = {pane["pane_id"] for layout_id in layouts for pane in requests.detail(console, layout_id)["panes"]}
+    return [row for row in rows if row["state"] != states.FAILED or row["pane_id"] in standing]
 
 
 @pane.command("show", example="tower pane show alpha/m1")
@@ -242,7 +252,9 @@ def _utf8(text: bytes) -> str:
 @click.option("-n", "--lines", type=click.IntRange(min=0), help="Only the last lines.")
 @pass_console
 def logs(console: Console, pane_id: str, follow: bool, lines: int | None) -> None:
-    """Print a pane's log, the older files of it first."""
+    """Print a pane's log, the older files of it first; following ends where the pane has ended or is removed."""
+    if follow and console.as_json:
+        raise click.UsageError("--follow prints what comes as it comes; leave --json out")
     from tower.cli.benches import bench_of  # noqa: PLC0415 - loads the benches
     from tower.logs import PaneLog  # noqa: PLC0415
 
@@ -254,6 +266,16 @@ def logs(console: Console, pane_id: str, follow: bool, lines: int | None) -> Non
     if console.as_json:
         console.json({"pane_id": found, "log_path": row["log_path"], "text": log.text(lines)})
         return
-    for chunk in log.chunks(lines, follow):
-        sys.stdout.buffer.write(chunk)
-        sys.stdout.buffer.flush()
+    with suppress(KeyboardInterrupt):
+        for chunk in log.chunks(lines, (lambda: _is_over(console, found)) if follow else None):
+            sys.stdout.buffer.write(chunk)
+            sys.stdout.buffer.flush()
+
+
+def _is_over(console: Console, pane_id: str) -> bool:
+    """Whether nothing will be written to a pane's log any more, as far as the tower knows."""
+    try:
+        row = console.call("managed.pane.detail", pane_id=pane_id)
+    except ServerUnreachable:
+        return False
+    return row["exited_at"] is not None or row["state"] in (states.FAILED, states.REMOVED)

@@ -20,7 +20,9 @@ timeout_option = click.option(
     "--timeout", type=click.FloatRange(min=0), default=TIMEOUT, show_default=True, help="Seconds to wait at most."
 )
 no_wait_option = click.option("--no-wait", is_flag=True, help="Return as soon as the request is accepted.")
-yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask before something running is killed.")
+yes_option = click.option(
+    "--yes", "-y", is_flag=True, help="Do not ask, on a terminal, before something running is killed."
+)
 
 
 def detail(console: Console, layout_id: str, everything: bool = False) -> dict[str, Any]:

@@ -18,8 +18,7 @@ from tower.config import Settings
 from tower.errors import ScanNotFound, TowerError
 from tower.models import Bench, Job, SeenPane
 from tower.names import new_id
-from tower.reach import tmux_of
-from tower.tmux import why_unreachable
+from tower.reach import tmux_of, why_incomplete
 
 log = logging.getLogger(__name__)
 
@@ -170,8 +169,7 @@ def _look(settings: Settings, container_id: str, deadline: float) -> str | None:
         tmux = tmux_of(settings, container_id)
         listing = tmux.listing(until)
         seen.record(container_id, listing)
-        if hidden := tmux.unreachable(listing.server, until):
-            problem = why_unreachable(hidden)
+        problem = why_incomplete(tmux, listing, until)
     except TowerError as error:
         problem = error.message
     finally:
