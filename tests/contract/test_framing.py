@@ -239,6 +239,39 @@ def test_a_stale_socket_is_replaced(own: Tower) -> None:
         assert serving.answers(own)
 
 
+def test_a_socket_file_that_is_deleted_comes_back(own: Tower) -> None:
+    own.environ["TOWER_TIMES_LOOK"] = "0.2"
+    with serving.serving(own) as process:
+        with own.connect() as inside:
+            for _ in range(3):
+                own.socket_path.unlink()
+                eventually(lambda: serving.answers(own), what="the server answers at a new file")
+                inside.sendall(LIST)
+                assert read_line(inside)["ok"], "who was inside is served as before"
+        assert stat.S_IMODE(own.socket_path.stat().st_mode) == 0o600
+        assert f"{own.socket_path} was deleted" in serving.log_of(own)
+        assert psutil.Process(process.pid).num_fds() < 30, "what was bound before is closed"
+        process.terminate()
+        assert process.wait(timeout=20) == 0
+        assert not own.socket_path.exists()
+
+
+def test_a_socket_file_that_another_server_has_put_there_is_left_alone(own: Tower) -> None:
+    own.environ["TOWER_TIMES_LOOK"] = "0.2"
+    with serving.serving(own) as process, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+        theirs = own.root / "theirs"
+        other.bind(str(theirs))
+        other.listen()
+        theirs.rename(own.socket_path)
+        inode = own.socket_path.stat().st_ino
+        eventually(lambda: "Another server answers" in serving.log_of(own), what="it is told of")
+        time.sleep(0.5)
+        assert serving.log_of(own).count("Another server answers") == 1
+        process.terminate()
+        assert process.wait(timeout=20) == 0
+        assert own.socket_path.stat().st_ino == inode
+
+
 def test_what_is_no_socket_is_not_replaced(own: Tower) -> None:
     own.state.mkdir()
     own.socket_path.write_text("precious")

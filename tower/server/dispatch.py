@@ -1,8 +1,9 @@
 """A line in, a line out.
 
-What needs only the database is answered in the loop's thread; what writes or waits, in a thread of the pool. Errors
-become answers here and nowhere else: a `WireError` as it is, a bench that did not answer in time as the code of its
-runtime, and anything that nobody expected as `internal_error`, its cause in the log only.
+What needs only the database is answered in the loop's thread; what writes or waits, in a thread of the pool, where
+requests that look into the same bench share a lane: one that hangs holds up no other. Errors become answers here and
+nowhere else: a `WireError` as it is, a bench that did not answer in time as the code of its runtime, and anything that
+nobody expected as `internal_error`, its cause in the log only.
 """
 
 import errno
@@ -16,6 +17,7 @@ from tower import models
 from tower.config import Settings
 from tower.errors import (
     BenchTimeout,
+    ContainerInactive,
     InternalError,
     MalformedRequest,
     PayloadTooLarge,
@@ -23,8 +25,9 @@ from tower.errors import (
     WireError,
 )
 from tower.events import Projector
+from tower.server import views
 from tower.server.framing import LINE_LIMIT, TooLong, Unterminated
-from tower.server.methods import Call, Caller, Later, Namespace
+from tower.server.methods import Call, Caller, Later, Namespace, Request
 from tower.server.pool import Pool
 from tower.server.requests import Refused, Understood, namespace_of, understand
 from tower.server.waiting import JobFailed, Waiting
@@ -71,11 +74,15 @@ class Dispatcher:
             self._settle(asked, _run(asked, lambda: asked.method.function(call, asked.request)), reply)
             return
 
+        def answer() -> object:
+            models.connect()
+            return asked.method.function(call, asked.request)
+
         def work() -> None:
-            outcome = _run(asked, lambda: asked.method.function(call, asked.request))
+            outcome = _run(asked, answer)
             self._soon(lambda: self._done(asked, outcome, reply))
 
-        self._pool.submit(work)
+        self._pool.submit(work, _lane(asked, call.caller))
 
     def _done(self, asked: Understood, outcome: bytes | Later, reply: Reply) -> None:
         self._projector.nudge()
@@ -93,6 +100,40 @@ class Dispatcher:
                 self._settle(asked, _run(asked, lambda: outcome.answer(ended)), reply)
 
         self._waiting.add(outcome, done)
+
+
+_NAMED: Final = (
+    ("layout_id", models.Layout, "layout_id"),
+    ("predecessor_pane_id", models.Pane, "pane_id"),
+    ("target_agent_id", models.Agent, "agent_id"),
+)
+"""The fields, beside `container_id`, whose row tells into which bench a request looks."""
+
+_UNKNOWN: Final = "unknown"
+"""The lane of requests that name what no row tells of: the engine alone may keep them waiting."""
+
+
+def _lane(asked: Understood, caller: Caller) -> str | None:
+    """The lane of the bench that a request looks into, which its method's errors tell; None for one that does not."""
+    if ContainerInactive not in asked.method.errors:
+        return None
+    if caller.bench is not None:
+        return caller.bench
+    try:
+        return _bench_of(asked.request) or _UNKNOWN
+    except Exception:  # noqa: BLE001 - the socket's edge: what is wrong becomes an answer where the request is run
+        return _UNKNOWN
+
+
+def _bench_of(request: Request) -> str | None:
+    """The full id of the bench that a host peer's request names by itself or by something in it."""
+    if named := getattr(request, "container_id", None):
+        return views.bench_named(named)
+    for field, table, column in _NAMED:
+        if named := getattr(request, field, None):
+            rows = models.pick(table, ("container_id",), **{column: named})
+            return str(rows[0][0]) if rows else None
+    return None
 
 
 def _run(asked: Understood, function: Callable[[], object]) -> bytes | Later:

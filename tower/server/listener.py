@@ -3,6 +3,7 @@
 The file is made under a passing name with its mode already set, and renamed into place, so that it is never open to
 others, a stale one is replaced in one step, and a path longer than the kernel's 107 bytes works (unix(7)): it is bound
 through its folder's descriptor in /proc. A lock, and a look whether somebody answers there, keep two servers apart.
+Where the file is deleted while the server runs, another socket takes its place: a socket cannot get its name back.
 """
 
 import errno
@@ -31,6 +32,9 @@ log = logging.getLogger(__name__)
 _BACKLOG: Final = 512
 _ROUND: Final = 64
 """So many clients are let in before those inside have their turn."""
+
+File = tuple[int, int]
+"""Device and inode: a socket's file has them for itself, even after it was deleted, until the socket is closed."""
 
 _FULL: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -65,8 +69,8 @@ def allow_many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def bind(path: Path, state_dir: Path) -> socket.socket:
-    """A listening socket at this path, mode 0600, in a folder that is closed to others.
+def bind(path: Path, state_dir: Path) -> tuple[socket.socket, File | None]:
+    """A listening socket at this path, mode 0600, in a folder that is closed to others; and its file.
 
     Raises AlreadyServed where somebody answers there, or something else than a socket stands.
     """
@@ -80,11 +84,24 @@ def bind(path: Path, state_dir: Path) -> socket.socket:
         listener.bind(f"/proc/self/fd/{folder}/{passing.name}")
         passing.chmod(0o600)
         listener.listen(_BACKLOG)
+        file = _file_at(passing)
         passing.rename(path)
+    except OSError:
+        listener.close()
+        raise
     finally:
         os.close(folder)
     listener.setblocking(False)
-    return listener
+    return listener, file
+
+
+def _file_at(path: Path) -> File | None:
+    """Which file stands there; None for none, or where that cannot be told."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _close_folder(folder: Path, state_dir: Path) -> None:
@@ -112,18 +129,49 @@ class Listener:
 
     def __init__(self, settings: Settings, loop: Loop, dispatcher: Dispatcher) -> None:
         self._path = settings.socket_path
+        self._state_dir = settings.state_dir
         self._loop = loop
         self._dispatcher = dispatcher
-        self._socket = bind(settings.socket_path, settings.state_dir)
-        self._inode = self._path.stat().st_ino
         self._clients: set[Connection] = set()
         self._full = False
-        loop.watch(self._socket.fileno(), READ, self._accept)
+        self._open = True
+        self._trouble = ""
+        self._socket, self._file = bind(self._path, self._state_dir)
+        self._listen()
+
+    def _listen(self) -> None:
+        self._loop.watch(self._socket.fileno(), 0 if self._full else READ, self._accept)
 
     @property
     def clients(self) -> frozenset[Connection]:
         """Those inside."""
         return frozenset(self._clients)
+
+    def look(self) -> None:
+        """Have a socket file where this one's was deleted; what another server has put there is left alone."""
+        trouble = ""
+        if self._open and not self._stands():
+            try:
+                self._renew()
+            except (OSError, AlreadyServed) as error:
+                trouble = str(error)
+        if trouble and trouble != self._trouble:
+            log.error("%s is this server's no more, so nobody can connect to it: %s", self._path, trouble)
+        self._trouble = trouble
+
+    def _stands(self) -> bool:
+        """Whether the socket file is still this one's."""
+        return self._file is not None and _file_at(self._path) == self._file
+
+    def _renew(self) -> None:
+        """Bind anew, after those who have connected before are let in."""
+        made, file = bind(self._path, self._state_dir)
+        self._accept(READ)
+        self._loop.watch(self._socket.fileno(), 0, self._accept)
+        self._socket.close()
+        self._socket, self._file = made, file
+        self._listen()
+        log.warning("%s was deleted or replaced while this server runs; it was made anew", self._path)
 
     def _accept(self, _ready: int) -> None:
         for _ in range(_ROUND):
@@ -147,21 +195,22 @@ class Listener:
         if error.errno in _FULL:
             log.error("no room for another client (%s); raise the limit of open files", error.strerror)
             self._full = bool(self._clients)
-            self._loop.watch(self._socket.fileno(), 0 if self._full else READ, self._accept)
+            self._listen()
 
     def _gone(self, connection: Connection) -> None:
         self._clients.discard(connection)
         if self._full:
             self._full = False
-            self._loop.watch(self._socket.fileno(), READ, self._accept)
+            self._listen()
 
     def close(self) -> None:
         """Let nobody in any more, and take the socket file away if it is still this one."""
+        self._open = False
         self._loop.watch(self._socket.fileno(), 0, self._accept)
-        self._socket.close()
         with suppress(FileNotFoundError):
-            if self._path.stat().st_ino == self._inode:
+            if self._stands():
                 self._path.unlink()
+        self._socket.close()
 
 
 def _caller(client: socket.socket) -> Caller | WireError:

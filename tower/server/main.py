@@ -54,18 +54,22 @@ def _serve(settings: Settings) -> None:
         signal.signal(number, lambda *_: loop.soon(lambda: _stop(loop, listener, waiting)))
     projector.start(verify_first=True)
     gc.freeze()
-    _look_for(Sleepers(settings, Holders(settings)), loop, settings.times.look)
+    _look_after(listener, Sleepers(settings, Holders(settings)), loop, settings.times.look)
     log.info("serving %d methods at %s", len(served.names()), settings.socket_path)
     loop.run()
     projector.stop()
     log.info("stopped")
 
 
-def _look_for(sleepers: Sleepers, loop: Loop, every: float) -> None:
-    """Look now and every so many seconds: where there is one worker, nobody else does when it sleeps."""
+def _look_after(listener: Listener, sleepers: Sleepers, loop: Loop, every: float) -> None:
+    """Look now and every so many seconds, at the socket file and for sleepers.
+
+    Where there is one worker, nobody else ends it when it sleeps.
+    """
+    listener.look()
     with suppress(OSError):
         sleepers.end()
-    loop.later(every, lambda: _look_for(sleepers, loop, every))
+    loop.later(every, lambda: _look_after(listener, sleepers, loop, every))
 
 
 def _stop(loop: Loop, listener: Listener, waiting: Waiting) -> None:
