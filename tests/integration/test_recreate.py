@@ -275,6 +275,38 @@ def test_a_removed_layout_comes_back_beside_what_the_operator_has_put_into_its_s
     spot.remove_layout(layout["layout_id"])
 
 
+def test_a_window_of_the_operators_in_the_session_is_no_place_to_split(spot: Spot) -> None:
+    layout = spot.make("three")
+    session = layout["tmux_session_name"]
+    spot.place.tmux("new-window", "-t", f"={session}:", "-n", "mine", "sleep 1000")
+    look = ("list-panes", "-t", f"={session}:mine", "-F", "#{pane_id} #{pane_width}x#{pane_height}")
+    before = spot.place.tmux(*look)
+    for row in layout["panes"]:
+        spot.kill(row)
+    spot.scan()
+    spot.tower.call("managed.layout.recreate", layout_id=layout["layout_id"])
+    spot.tower.ready(layout["layout_id"])
+    assert spot.place.tmux(*look) == before
+    assert len(spot.in_order(session)) == 4
+    spot.place.tmux("kill-session", "-t", f"={session}")
+    spot.remove_layout(layout["layout_id"])
+
+
+def test_a_removed_layout_comes_back_where_a_pane_of_another_one_was_moved_into_its_session(spot: Spot) -> None:
+    guest, host = spot.make("three"), spot.make("three")
+    moved, target = guest["panes"][0]["tmux_pane_id"], host["panes"][0]["tmux_pane_id"]
+    spot.place.tmux("join-pane", "-d", "-s", moved, "-t", target)
+    for row in host["panes"]:
+        spot.remove(row["pane_id"])
+    assert spot.tower.layout(host["layout_id"])["state"] == "removed"
+    spot.tower.call("managed.layout.recreate", layout_id=host["layout_id"])
+    spot.tower.ready(host["layout_id"])
+    assert spot.tower.layout(guest["layout_id"])["state"] == "ready"
+    assert len(spot.in_order(host["tmux_session_name"])) == 4
+    spot.remove_layout(host["layout_id"])
+    spot.remove_layout(guest["layout_id"])
+
+
 def test_it_stands_in_its_place_beside_what_is_left_of_a_failed_pane(spot: Spot) -> None:
     spot.tower.profile("nowhere", IDLE, working_dir="/no/such/dir")
     spot.tower.template("middle", [pane("a", "idle"), pane("b", "nowhere"), pane("c", "idle")])

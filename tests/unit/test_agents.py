@@ -36,6 +36,7 @@ def shown(number: int, session: str = "own", **more: Any) -> Seen:
         "pane_id": "",
         "instance": "",
         "layout_id": "",
+        "session_layout_id": "",
         "marker": "",
         "failed_mark": "",
         "title": "",

@@ -75,6 +75,16 @@ def test_a_pane_of_linked_sessions_counts_once_in_the_towers_own() -> None:
     assert [seen.session_name for seen in parse(server() + copies).panes] == ["b"]
 
 
+def test_a_session_is_the_layouts_whose_id_it_has_whoever_is_in_it() -> None:
+    own, guest = {"@tower_session": "l", "@tower_layout": "l"}, {"@tower_session": "l", "@tower_layout": "other"}
+    away = pane(3, session_name="else", **{"@tower_layout": "l"})
+    listing = parse(server() + pane(1, **own) + pane(2, **guest) + away)
+    assert not listing.has_other_session("work", "l")
+    assert listing.has_other_session("work", "other")
+    assert listing.has_other_session("else", "l")
+    assert not listing.has_other_session("nobody's", "l")
+
+
 def test_tmuxs_own_words_are_kept_beside() -> None:
     listing = parse(b"hello\n" + server() + pane(), b"no space for new pane\n")
     assert listing.messages == ("hello", "no space for new pane")

@@ -1,6 +1,12 @@
 """Scripts and programs, as far as they can be judged without tmux."""
 
+import contextlib
+import os
+import resource
+import shutil
 import subprocess
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +118,80 @@ def test_a_log_is_appended_to_and_ends_with_its_input(tmp_path: Path) -> None:
     assert file.read_bytes() == b"x" * 3000
     write_log(file, b"", max_bytes=10_000, keep=1)
     assert file.stat().st_size == 3000
+
+
+SHELLS = [found for name in ("dash", "bash", "busybox", "mksh") if (found := shutil.which(name))]
+LIMIT = 1000
+"""Bytes that a file may have before a write fails, as on a full disk."""
+
+
+@contextlib.contextmanager
+def writer(shell: str, file: Path, path: str = "") -> "Iterator[subprocess.Popen[bytes]]":
+    """A log writer whose writes fail behind LIMIT; it looks for programs in `path` first."""
+    more = {"busybox": ["sh"], "bash": ["--posix"]}.get(Path(shell).name, [])
+    process = subprocess.Popen(
+        [shell, *more, "-c", log_command(str(file), Logs(max_bytes=100_000, keep=2))],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={"PATH": f"{path}:{os.environ['PATH']}"},
+        restore_signals=False,  # SIGXFSZ stays ignored, so that a write fails
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, resource.RLIM_INFINITY)),
+        bufsize=0,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def type_until(process: "subprocess.Popen[bytes]", line: bytes, file: Path) -> None:
+    """Print the line now and then, until it is in the file."""
+    assert process.stdin
+    until = time.monotonic() + 30
+    while line not in file.read_bytes():
+        assert time.monotonic() < until
+        assert process.poll() is None
+        process.stdin.write(line)
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_log_goes_on_when_there_is_room_again(tmp_path: Path, shell: str) -> None:
+    file = tmp_path / "log"
+    with writer(shell, file) as process:
+        assert process.stdin
+        process.stdin.write(b"x" * 3_000_000)  # more than any pipe holds: it is read though it cannot be written
+        time.sleep(1.5)
+        assert process.poll() is None
+        assert file.stat().st_size <= LIMIT
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        type_until(process, b"room again\n", file)
+        type_until(process, b"and on\n", file)
+        process.stdin.close()
+        assert process.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_log_that_cannot_be_written_is_tried_at_leisure_until_its_input_ends(tmp_path: Path, shell: str) -> None:
+    calls, stub = tmp_path / "calls", tmp_path / "bin" / "dd"
+    stub.parent.mkdir()
+    stub.write_text(f"#!/bin/sh\necho call >>{calls}\nexit 1\n")
+    stub.chmod(0o755)
+    with writer(shell, tmp_path / "log", str(stub.parent)) as process:
+        assert process.stdin
+        process.stdin.write(b"x" * 200_000)
+        time.sleep(3.5)
+        assert process.poll() is None
+        assert 1 <= len(calls.read_text().splitlines()) <= 4
+        process.stdin.close()
+        assert process.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_log_that_cannot_be_written_from_the_start_fails_at_once(shell: str) -> None:
+    with writer(shell, Path("/proc/no/log")) as process:
+        assert process.wait(timeout=30) != 0
 
 
 def test_a_text_never_shows_in_the_script_that_sends_it() -> None:

@@ -42,9 +42,15 @@ exported. bash leaves at a failed exec without running the trap unless ``execfai
 """
 
 LOG_WRITER: Final = """\
-exec >/dev/null
+exec 3<&0 >/dev/null
 umask 077
 PATH=$PATH:/usr/local/bin:/usr/bin:/bin
+lose() {
+  cat <&3 2>/dev/null &
+  sleep 1 || exit 1
+  kill $! 2>/dev/null
+  wait $! 2>/dev/null && exit 0
+}
 [ -d "${1%/*}" ] || mkdir -p -- "${1%/*}" 2>/dev/null
 : >>"$1" || exit 1
 size=0
@@ -53,27 +59,28 @@ while :; do
   room=$((($2 - size) / $4))
   if [ "$room" -lt 1 ]; then
     i=$3
-    while [ "$i" -gt 1 ]; do
+    while [ -s "$1" ] && [ "$i" -gt 1 ]; do
       [ ! -e "$1.$((i - 1))" ] || mv -f -- "$1.$((i - 1))" "$1.$i"
       i=$((i - 1))
     done
-    [ "$3" -eq 0 ] || mv -f -- "$1" "$1.1"
-    : >"$1" || exit 1
-    size=0
+    [ "$3" -eq 0 ] || [ ! -s "$1" ] || mv -f -- "$1" "$1.1"
+    if true >"$1"; then size=0; else lose; fi
     continue
   fi
   [ "$room" -le 256 ] || room=256
-  dd bs="$4" count="$room" >>"$1" 2>/dev/null || exit 1
   was=$size
+  dd bs="$4" count="$room" >>"$1" 2>/dev/null || { lose; was=; }
   size=$(wc -c <"$1" 2>/dev/null) || size=0
-  [ "$size" -ne "$was" ] || exit 0
+  [ "$size" -ne "${was:--1}" ] || exit 0
 done
 """
 """Appends standard input to file $1, of at most $2 bytes, with $3 older files, in reads of $4 bytes.
 
 dd writes what each read gives at once, and never more than is left of the file; the shell looks only every 256 reads.
-It ends at the end of the input, or when it cannot write: tmux then says that the pane has no pipe. Its own standard
-output would be typed into the pane.
+It ends at the end of the input, or when it cannot write from the start: tmux then says that the pane has no pipe. When
+a write fails later, as on a full disk, it loses what comes within a second and tries again; it reads that, for tmux
+keeps in memory what nobody reads. Its own standard output would be typed into the pane. ``:`` is a special builtin,
+which ends a shell that cannot open its file; ``true`` is none (POSIX, 2.8.1).
 """
 
 NO_LOG: Final = "exec cat >/dev/null"

@@ -57,6 +57,8 @@ class SeenPane:
     instance: str
     layout_id: str
     """The layout of the pane, else that of its session; empty where neither is the tower's."""
+    session_layout_id: str
+    """The layout that the session is of, whoever's pane this is; empty where it is not a tower's."""
     marker: str
     failed_mark: str
     """``working_dir``, ``exec:126`` or ``exec:127`` where the command could not be started, else empty."""
@@ -88,7 +90,7 @@ class Listing:
 
     def has_other_session(self, name: str, layout_id: str) -> bool:
         """Whether a session of that name is there, and is not that of the layout."""
-        return any(pane.session_name == name and pane.layout_id != layout_id for pane in self.panes)
+        return any(pane.session_name == name and pane.session_layout_id != layout_id for pane in self.panes)
 
     @property
     def killed(self) -> frozenset[str]:
@@ -168,6 +170,7 @@ def _pane(record: Record) -> SeenPane:
         pane_id=_text(record["@tower_pane"]),
         instance=_text(record["@tower_instance"]),
         layout_id=_text(record["@tower_layout"]),
+        session_layout_id=_text(record["@tower_session"]),
         marker=_text(record["@tower_marker"]),
         failed_mark=_text(record["@tower_failed"]),
         title=_text(record["pane_title"]),

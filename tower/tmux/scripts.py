@@ -111,6 +111,8 @@ class Spawning:
         self._facts = facts
         self._settings = settings
         self._session = f"={plan.session}:"
+        self._last_window = f"={plan.session}:{{end}}"
+        """Where the blank pane is, if there is one: in a session that was just made, or in a window made for this."""
 
     def lines(self) -> list[str]:
         """All of it, without the fence."""
@@ -126,31 +128,53 @@ class Spawning:
     def _create_session(self) -> str:
         """A session with one blank pane: `new-session -e` would give its variables to the whole session (tmux(1))."""
         name, size = self._plan.session, ("-x", str(_COLUMNS), "-y", str(_ROWS))
-        where = ("-c", literal(self._facts.home))
         options = {
             "destroy-unattached": "off",
             "history-limit": str(self._settings.tmux.history_limit),
             "@tower_session": self._plan.layout_id,
             "@tower_layout": self._plan.layout_id,
         }
-        window = {"automatic-rename": "off", "allow-rename": "off"}
-        window |= {key: f"#{{?#{{==:#{{{key}}},{default}}},{half},#{{{key}}}}}" for key, default, half in _MAIN_PANE}
         return group(
             command("set-option", "-s", "exit-unattached", "off"),
-            command("new-session", "-d", "-s", name, "-n", name, *size, *where, "--", "", ""),
+            command("new-session", "-d", "-s", name, *size, *self._blank()),
             *(command("set-option", "-t", self._session, key, value) for key, value in options.items()),
-            *(command("set-option", "-w", "-F", "-t", self._session, key, value) for key, value in window.items()),
-            command("set-option", "-p", "-t", self._session, "@tower_blank", "1"),
+            *self._prepare_window(),
         )
 
-    def _end_blank(self) -> str:
-        """Kill the blank pane, if this script made one, and look at the lowest slot."""
-        end = group(
-            command("kill-pane", "-t", self._session),
-            command("select-pane", "-t", f"{self._session}.{{top-left}}"),
-            command("select-layout", "-t", self._session, self._plan.arrangement),
+    def _create_window(self) -> str:
+        """A window with one blank pane in the session that lives, behind all others; nobody's focus goes there."""
+        return group(
+            command("new-window", "-d", "-a", "-t", self._last_window, *self._blank()),
+            *self._prepare_window(),
         )
-        return when("#{@tower_blank}", [end], target=self._session)
+
+    def _blank(self) -> list[str]:
+        return ["-n", self._plan.session, "-c", literal(self._facts.home), "--", "", ""]
+
+    def _prepare_window(self) -> list[str]:
+        options = {"automatic-rename": "off", "allow-rename": "off"}
+        options |= {key: f"#{{?#{{==:#{{{key}}},{default}}},{half},#{{{key}}}}}" for key, default, half in _MAIN_PANE}
+        return [
+            *(command("set-option", "-w", "-F", "-t", self._last_window, key, value) for key, value in options.items()),
+            command("set-option", "-p", "-t", self._last_window, "@tower_blank", "1"),
+        ]
+
+    def _end_blank(self) -> str:
+        """Kill the blank pane, if this script made one, and look at the lowest slot.
+
+        Where nothing was made beside it, its window goes with it, and the last one is another.
+        """
+        end = group(
+            command("select-pane", "-t", f"{self._last_window}.{{top-left}}"),
+            command("select-layout", "-t", self._last_window, self._plan.arrangement),
+        )
+        made = both(equal("#{session_name}", self._plan.session), self._mine())
+        kill_it = command("kill-pane", "-t", self._last_window)
+        return when("#{@tower_blank}", [kill_it, when(made, [end], target=self._last_window)], target=self._last_window)
+
+    def _mine(self) -> str:
+        """The pane in view is one of this layout."""
+        return both("#{@tower_pane}", equal("#{@tower_layout}", self._plan.layout_id))
 
     def _in_order(self) -> list[NewPane]:
         """Ascending before a higher neighbour, descending after the lower ones: each stands right as it is made."""
@@ -160,24 +184,37 @@ class Spawning:
         return before + [pane for pane in reversed(panes) if pane not in before]
 
     def _make(self, pane: NewPane) -> list[str]:
-        """Split beside the nearest neighbour that is there, else beside the active pane (a new session's blank one).
+        """Split beside the nearest neighbour that is there, else beside a blank pane.
 
-        A neighbour that the operator has moved into another session is none: what lives there is not the tower's.
+        A neighbour that the operator has moved into another session is none: what lives there is not the tower's. Nor
+        is a window of the session in which the layout has no pane: where none of it is left there, it gets a new one.
 
         A split makes its pane the one that commands without a target mean, and the window's active one;
         `last-pane` gives that back.
         """
-        return [self._split(pane), when(equal("#{@tower_pane}", pane.pane_id), self._fill(pane))]
+        return [*self._split(pane), when(equal("#{@tower_pane}", pane.pane_id), self._fill(pane))]
 
-    def _split(self, pane: NewPane) -> str:
+    def _split(self, pane: NewPane) -> list[str]:
         higher, lower = _sides(pane.slot, self._plan.neighbours)
         before = bool(higher) or not lower
-        line = self._split_at(pane, self._session, before=before)
+        lines = self._split_anywhere(pane, before=before)
         for neighbour in reversed((*higher, *lower)):
             there = both(_is(neighbour, self._instance), equal("#{@tower_session}", self._plan.layout_id))
             beside = self._split_at(pane, neighbour.tmux_pane_id, before=neighbour.slot > pane.slot)
-            line = when(there, [beside], [line], target=neighbour.tmux_pane_id)
-        return line
+            lines = [when(there, [beside], lines, target=neighbour.tmux_pane_id)]
+        return lines
+
+    def _split_anywhere(self, pane: NewPane, *, before: bool) -> list[str]:
+        """Split the blank pane, which is made first where nothing of the layout is left in its session.
+
+        Else the active pane: something is left of the layout that the plan did not know.
+        """
+        mine = f"#{{W:#{{P:#{{?#{{||:#{{@tower_blank}},{self._mine()}}},1,}}}}}}"
+        beside = [self._split_at(pane, target, before=before) for target in (self._last_window, self._session)]
+        return [
+            when(mine, [], [self._create_window()], target=self._session),
+            when("#{@tower_blank}", beside[:1], beside[1:], target=self._last_window),
+        ]
 
     def _split_at(self, pane: NewPane, target: str, *, before: bool) -> str:
         return group(
