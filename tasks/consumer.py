@@ -11,7 +11,7 @@ from huey.consumer import Consumer
 import tasks.registry  # noqa: F401 - a consumer must know every task
 from tasks import steps
 from tasks.queue import huey, settings
-from tower import config, events, jobs, models
+from tower import config, events, jobs, locks, models
 from tower.jobs import Holders, LookAfter
 from tower.sleepers import Sleepers
 
@@ -19,19 +19,24 @@ log = logging.getLogger(__name__)
 
 
 class WakingConsumer(Consumer):  # type: ignore[misc]
-    """A consumer that finishes what it runs on SIGINT and on SIGTERM, and ends with its supervisor."""
+    """A consumer that finishes what it runs on SIGINT, SIGTERM and SIGHUP, and ends with its supervisor.
+
+    huey would start itself anew at a SIGHUP, which the kernel sends to one that stands still as its supervisor ends
+    (setpgid(2), orphaned process groups).
+    """
 
     def __init__(self, threads: int) -> None:
         super().__init__(huey, workers=threads, periodic=True, shutdown_timeout=settings.times.stage + 5)
         self._stop_flag_timeout = 0.5
-        self._signal_actions[signal.SIGTERM] = (False, True)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            self._signal_actions[number] = (False, True)
         self._threads = threads
-        self._parent = os.getppid()
+        self._supervised = "SUPERVISOR_ENABLED" in os.environ
+        self._parent = locks.holder(settings.supervisord_lock) if self._supervised else None
 
     def loop(self, health_check_ts: float | None = None) -> Any:
         """As in huey; a worker whose supervisor died finishes what it runs and ends."""
-        orphaned = "SUPERVISOR_ENABLED" in os.environ and os.getppid() != self._parent
-        if orphaned and self._signum is None:
+        if self._supervised and os.getppid() != self._parent and self._signum is None:
             log.warning("the supervisor is gone: finishing what runs, then ending")
             os.kill(os.getpid(), signal.SIGTERM)
         return super().loop(health_check_ts)

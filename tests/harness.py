@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -161,7 +161,8 @@ class Tower:
             for process in left:
                 with _ignored():
                     process.send_signal(signal.SIGHUP)
-            psutil.wait_procs(left, timeout=0.5)
+            with suppress(FileNotFoundError):  # psutil's, of one that is gone just then
+                psutil.wait_procs(left, timeout=0.5)
             for process in self._in_tmux():
                 with _ignored():
                     process.kill()

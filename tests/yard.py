@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.engine import IMAGE
 from tower.benches.engine import Engine, Execution
-from tower.errors import TowerError
+from tower.errors import DockerUnavailable, TowerError
 
 OWNER = "tower.test"
 
@@ -59,9 +59,19 @@ class Yard:
         return str(made["Id"])
 
     def act(self, container_id: str, verb: str) -> None:
-        """start, stop, pause, unpause, kill or restart a container; stop and restart wait no time at all."""
+        """start, stop, pause, unpause, kill or restart a container; stop and restart wait no time at all.
+
+        The engine gives up on a pause for which the kernel needs long (runc, "unable to freeze"): that is asked again.
+        """
         wait = "?t=0" if verb in ("stop", "restart") else ""
-        self._ask("POST", f"/containers/{container_id}/{verb}{wait}")
+        for turn in range(5):
+            try:
+                self._ask("POST", f"/containers/{container_id}/{verb}{wait}")
+            except DockerUnavailable as error:
+                if turn == 4 or "unable to freeze" not in error.reason:
+                    raise
+            else:
+                return
 
     def remove(self, container_id: str) -> None:
         """Remove a container, running or not."""

@@ -132,6 +132,11 @@ class Settings(msgspec.Struct, frozen=True, dict=True, kw_only=True):
         return self.state_dir / "run"
 
     @cached_property
+    def supervisord_lock(self) -> Path:
+        """What supervisord holds for its life, with its pid in it."""
+        return self.run_dir / "supervisord.lock"
+
+    @cached_property
     def pane_logs_dir(self) -> Path:
         """The directory that benches mount; a folder in it for each bench."""
         return self.state_dir / "logs"

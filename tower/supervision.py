@@ -152,7 +152,7 @@ def down(settings: Settings) -> bool:
 
 def running(settings: Settings) -> int | None:
     """The pid of supervisord, 0 of one that has not said it yet; None when there is none."""
-    return locks.holder(_lock_path(settings))
+    return locks.holder(settings.supervisord_lock)
 
 
 def processes(settings: Settings) -> list[Process]:
@@ -205,12 +205,8 @@ def configuration() -> Path:
     return installed if installed.exists() else here.parent / "supervisord.conf"
 
 
-def _lock_path(settings: Settings) -> Path:
-    return settings.run_dir / "supervisord.lock"
-
-
 def _lock(settings: Settings) -> int:
-    handle = locks.open_file(_lock_path(settings))
+    handle = locks.open_file(settings.supervisord_lock)
     if not locks.take(handle):
         raise AlreadyRunning(f"The tower runs already, supervisord is pid {running(settings)}; `tower down` ends it.")
     locks.write_pid(handle)

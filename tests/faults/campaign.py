@@ -394,8 +394,11 @@ def run_long(bench: str, kills: int, seed: int, towers: int) -> Report:
         chunks = [(min(CHUNK, kills - done), seed + done) for done in range(0, kills, CHUNK)]
         runs = [pool.submit(run, bench, count, own, keep=True) for count, own in chunks]
         for ended in as_completed(runs):
-            whole.add(ended.result())
-            pace = (time.monotonic() - began) / whole.kills
+            if error := ended.exception():
+                whole.problems.append(f"a campaign broke off: {error!r}")
+            else:
+                whole.add(ended.result())
+            pace = (time.monotonic() - began) / max(1, whole.kills)
             sys.stderr.write(f"{bench}: {whole.kills} kills, {pace:.2f} s each, {len(whole.problems)} problems\n")
             if whole.problems:
                 pool.shutdown(wait=True, cancel_futures=True)

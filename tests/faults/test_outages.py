@@ -241,6 +241,20 @@ sys.stdin.read()
 """
 
 
+def test_a_worker_that_stands_still_as_its_supervisor_dies_ends_too(quick_tower: Tower) -> None:
+    """The kernel wakes it with SIGHUP, of which huey would start it anew, with no supervisor ever after."""
+    points = Points(quick_tower)
+    points.arm("engine.spawn.before", "STOP")
+    layout_id = quick_tower.create("local")
+    points.fired("engine.spawn.before")
+    quick_tower.kill("supervisord")
+    eventually(lambda: not quick_tower.processes("work"), within=40, what="the workers have ended")
+    quick_tower.up()
+    assert len(quick_tower.processes("work")) == 2
+    quick_tower.ready(layout_id)
+    well(quick_tower, Place(quick_tower))
+
+
 @pytest.mark.timeout(400)
 def test_a_worker_asleep_for_sixty_seconds_at_the_true_deadline() -> None:
     for tower in _tower({}):
