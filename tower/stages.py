@@ -315,7 +315,7 @@ def log_attach(work: Work) -> None:
     targets = {row.pane_id: work.bench.log_target(row.pane_id) for row in rows}
     until = min(time.monotonic() + _LOG_FILE_SECONDS, work.deadline)
     problems = {row.pane_id: _log_problem(targets[row.pane_id], seen.get(row.pane_id), until) for row in rows}
-    ended = {row.pane_id: pane for row in rows if (pane := _ended_since(row, seen.get(row.pane_id)))}
+    ended = _ended_since(work, rows, seen)
     output = _captured(work, [pane.tmux_pane_id for pane in ended.values()]) if ended else {}
     if any(problem and problem.passes for problem in problems.values()) and work.may_retry:
         raise LogLate
@@ -330,9 +330,14 @@ def log_attach(work: Work) -> None:
         work.claim.settle(jobs.DONE)
 
 
-def _ended_since(row: Pane, seen: SeenPane | None) -> SeenPane | None:
-    """The pane, where its command has ended after it had settled."""
-    return seen if seen and seen.dead and row.exited_at is None else None
+def _ended_since(work: Work, rows: Sequence[Pane], seen: dict[str, SeenPane]) -> dict[str, SeenPane]:
+    """The panes whose commands have ended after they had settled; where tmux has not said how, it is asked again."""
+    lived = [row.pane_id for row in rows if row.exited_at is None]
+    ended = {pane_id: seen[pane_id] for pane_id in lived if pane_id in seen and seen[pane_id].dead}
+    if any(pane.unexplained for pane in ended.values()):
+        explained = by_tower_id(work.tmux.settle(work.deadline), models.instance())
+        ended |= {pane_id: explained[pane_id] for pane_id in ended if pane_id in explained}
+    return ended
 
 
 @dataclass(frozen=True)

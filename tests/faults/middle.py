@@ -16,7 +16,8 @@ from tests.harness import Place, Tower, eventually
 LONG = "TOWER_TEST_LONG" in os.environ
 """Whether every verb is tried at every point and with SPEC.md's own times; tests/faults/run.sh does so."""
 
-PACE = {"TOWER_TIMES_SETTLE": "0.3", "TOWER_TIMES_STAGE": "6", "TOWER_TIMES_RETRY_DELAYS": "[0.2, 0.4]"}
+SHORT_STAGES = {"TOWER_TIMES_SETTLE": "0.3", "TOWER_TIMES_STAGE": "6"}
+PACE = SHORT_STAGES | {"TOWER_TIMES_RETRY_DELAYS": "[0.2, 0.4]"}
 BOUND = 3 * 6 + 0.6 + 5 + 10.0
 """Seconds within which a stage that fails each time has ended: three tries, two delays, a takeover, a busy machine."""
 

@@ -16,30 +16,19 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.faults.middle import Middle, comes_right, ended, signal_tmux, standing
+from tests.faults.middle import SHORT_STAGES, Middle, comes_right, ended, signal_tmux, standing
 from tests.faults.middle import well as all_well
 from tests.faults.points import Points
 from tests.harness import Container, Place, Refused, Tower, eventually, pane
 from tests.yard import Yard
 
-PACE = {"TOWER_TIMES_SETTLE": "0.3", "TOWER_TIMES_STAGE": "6"}
 ROOT = pytest.mark.skipif(os.getuid() != 0, reason="mounting needs root")
-
-
-@pytest.fixture
-def quick() -> Iterator[Tower]:
-    made = Tower(environ=PACE)
-    Points(made)
-    try:
-        yield made.up()
-    finally:
-        made.close()
 
 
 @pytest.fixture
 def small_disk() -> Iterator[Tower]:
     """A tower whose state directory is a file system of its own."""
-    made = Tower(environ=PACE)
+    made = Tower(environ=SHORT_STAGES)
     Points(made)
     made.state.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", made.state], check=True)
@@ -347,7 +336,7 @@ def test_a_tmux_socket_deleted_in_the_middle_of_the_first_spawn(quick: Tower, po
 
 @pytest.mark.docker
 def test_a_tmux_socket_deleted_in_a_container_in_the_middle_of_its_first_spawn(engine_host: str, yard: Yard) -> None:
-    tower = Tower(docker_host=engine_host, environ=PACE)
+    tower = Tower(docker_host=engine_host, environ=SHORT_STAGES)
     Points(tower)
     try:
         place = Container(tower.up(), yard)
@@ -366,18 +355,6 @@ EAR = """stty raw -echo
 exec cat >"$1"
 """
 TEXT = b"".join(b"%06d " % number for number in range(60_000))
-
-
-@pytest.fixture(params=["local", pytest.param("docker", marks=pytest.mark.docker)])
-def quick_place(request: pytest.FixtureRequest) -> Iterator[Place]:
-    """A bench of each runtime."""
-    docker = request.param == "docker"
-    made = Tower(docker_host=request.getfixturevalue("engine_host") if docker else None, environ=PACE)
-    try:
-        made.up()
-        yield Container(made, request.getfixturevalue("yard")) if docker else Place(made)
-    finally:
-        made.close()
 
 
 @pytest.mark.parametrize("stands_still", [True, False], ids=["tmux-stands-still", "tmux-runs"])
@@ -429,7 +406,7 @@ def test_a_create_right_after_the_tmux_socket_was_deleted(quick: Tower) -> None:
 
 @pytest.mark.skipif(shutil.which("cc") is None and not os.environ.get("CI"), reason="no C compiler")
 def test_the_wall_clock_jumps_both_ways() -> None:
-    tower = Tower(environ=PACE)
+    tower = Tower(environ=SHORT_STAGES)
     library, offset = tower.root / "clock.so", tower.root / "offset"
     source = Path(__file__).with_name("clock.c")
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)

@@ -1,23 +1,9 @@
 """A tmux server that lives and cannot be reached: its panes are not lost, not doubled, and not said to be removed."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.faults.middle import PACE, delete_socket, make, signal_tmux, told, well
-from tests.harness import Container, Place, Refused, Tower
-
-
-@pytest.fixture(params=["local", pytest.param("docker", marks=pytest.mark.docker)])
-def place(request: pytest.FixtureRequest) -> Iterator[Place]:
-    """A bench of each runtime."""
-    docker = request.param == "docker"
-    tower = Tower(docker_host=request.getfixturevalue("engine_host") if docker else None, environ=PACE)
-    try:
-        tower.up()
-        yield Container(tower, request.getfixturevalue("yard")) if docker else Place(tower)
-    finally:
-        tower.close()
+from tests.harness import Place, Refused, Tower
 
 
 def scanned(tower: Tower) -> str:
@@ -32,8 +18,8 @@ def refused(tower: Tower, method: str, **params: object) -> Refused:
     return raised.value
 
 
-def test_a_server_that_stands_still_without_its_socket_is_waited_for(place: Place) -> None:
-    tower = place.tower
+def test_a_server_that_stands_still_without_its_socket_is_waited_for(quick_place: Place) -> None:
+    tower, place = quick_place.tower, quick_place
     layout_id = make(tower, place, "alpha", "a-")
     before, panes = told(tower, layout_id), place.panes()
     signal_tmux(place, "STOP")
@@ -51,8 +37,8 @@ def test_a_server_that_stands_still_without_its_socket_is_waited_for(place: Plac
     well(tower, place)
 
 
-def test_another_server_at_the_socket_hides_panes_and_ends_none(place: Place) -> None:
-    tower = place.tower
+def test_another_server_at_the_socket_hides_panes_and_ends_none(quick_place: Place) -> None:
+    tower, place = quick_place.tower, quick_place
     layout_id = make(tower, place, "alpha", "a-")
     before, panes = told(tower, layout_id), place.panes()
     delete_socket(place)
@@ -73,9 +59,9 @@ def test_another_server_at_the_socket_hides_panes_and_ends_none(place: Place) ->
     well(tower, place)
 
 
-def test_a_server_that_was_killed_is_not_taken_for_a_living_one(place: Place) -> None:
+def test_a_server_that_was_killed_is_not_taken_for_a_living_one(quick_place: Place) -> None:
     """The first process of the container waits for nobody, so that there the server stays a zombie."""
-    tower = place.tower
+    tower, place = quick_place.tower, quick_place
     layout_id = make(tower, place, "alpha", "a-")
     signal_tmux(place, "KILL")
     scanned(tower)

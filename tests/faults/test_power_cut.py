@@ -6,11 +6,10 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.middle import PACE, well
+from tests.faults.middle import well
 from tests.faults.points import Points
 from tests.harness import Place, Tower, eventually
 
@@ -19,16 +18,6 @@ AGO = 20
 """How many seconds ago the machine that comes up has booted."""
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="another boot id and clock need root")
-
-
-@pytest.fixture
-def cut_off() -> Iterator[Tower]:
-    made = Tower(environ=PACE)
-    Points(made)
-    try:
-        yield made.up()
-    finally:
-        made.close()
 
 
 def cut_power(tower: Tower) -> None:
@@ -60,8 +49,8 @@ def boot(tower: Tower) -> None:
     "point",
     ["accept.after_commit", "take.before_commit", "engine.spawn.after", "engine.finish.before", "events.before_append"],
 )
-def test_a_power_cut_loses_nothing_and_up_just_works(cut_off: Tower, point: str) -> None:
-    tower, place = cut_off, Place(cut_off)
+def test_a_power_cut_loses_nothing_and_up_just_works(quick: Tower, point: str) -> None:
+    tower, place = quick, Place(quick)
     ids = [tower.create("local", session=f"s{number}", label_prefix=f"s{number}-") for number in range(2)]
     for layout_id in ids:
         tower.ready(layout_id)
