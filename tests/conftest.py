@@ -90,7 +90,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
 @pytest.fixture(scope="module")
 def quick() -> Iterator[Tower]:
     """A running tower with a short settle time, which the tests of a module share."""
-    made = quick_tower()
+    made = quick_tower(tests_host())
     try:
         yield made.up()
     finally:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.harness import Place, Tower, eventually, pane
-from tests.yard import tests_host
 
 QUICK = {"TOWER_TIMES_SETTLE": "0.3", "TOWER_LIMITS_LAYOUTS": "1000"}
 """For tests that are about neither."""
@@ -18,9 +17,12 @@ IDLE = ["sleep", "1000000"]
 _numbers = itertools.count(1)
 
 
-def quick_tower(**environ: str) -> Tower:
-    """A tower that does not run yet, with a short settle time and the templates and profiles below."""
-    tower = Tower(docker_host=tests_host(), environ=QUICK | environ)
+def quick_tower(docker_host: str | None = None, **environ: str) -> Tower:
+    """A tower that does not run yet, with a short settle time and the templates and profiles below.
+
+    It sees no engine unless it is told of one: on the tests' own it would take other tests' containers for benches.
+    """
+    tower = Tower(docker_host=docker_host, environ=QUICK | environ)
     tower.profile("tick", TICK)
     tower.profile("idle", IDLE)
     tower.template("one", [pane("p{ordinal}", "idle")])

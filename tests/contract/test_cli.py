@@ -344,7 +344,7 @@ def test_lists_of_names_are_whole_and_a_row_is_a_line(team: Tower) -> None:
 
 
 def test_an_engine_that_is_away_is_told_of_once_and_beside_the_bench_that_was_meant() -> None:
-    made = quick_tower(DOCKER_HOST="unix:///nonexistent/docker.sock")
+    made = quick_tower()
     try:
         made.up()
         (line,) = [line for line in made.cli("status").stdout.splitlines() if "engine" in line]

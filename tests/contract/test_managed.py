@@ -62,7 +62,7 @@ class Wire(NamedTuple):
 @pytest.fixture(scope="module")
 def tower() -> Iterator[Tower]:
     """A tower with short times, which the tests of this module share."""
-    made = quick_tower(TOWER_LIMITS_CHAIN_DEPTH="2", DOCKER_HOST="unix:///nonexistent/docker.sock")
+    made = quick_tower(TOWER_LIMITS_CHAIN_DEPTH="2")
     made.profile("gone", ["/no/such/program"])
     made.template("dead", [pane("d{ordinal}", "gone")])
     made.template("lost", [pane("l{ordinal}", "lost")])
@@ -569,7 +569,7 @@ def test_a_refused_create_writes_nothing(wire: Wire) -> None:
 
 @pytest.mark.parametrize("in_the_way", ["a file", "a link to nowhere"])
 def test_sixteen_panes_whose_logs_cannot_be_written_end_degraded_and_hold_nobody_up(in_the_way: str) -> None:
-    tower = quick_tower(DOCKER_HOST="unix:///nonexistent/docker.sock")
+    tower = quick_tower()
     tower.template("sixteen", [pane(f"p{number}", "idle") for number in range(16)])
     try:
         tower.up()

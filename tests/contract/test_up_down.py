@@ -16,7 +16,7 @@ from tests.spots import quick_tower
 @pytest.fixture
 def idle() -> Iterator[Tower]:
     """A tower that was never started."""
-    made = quick_tower(DOCKER_HOST="unix:///nonexistent/docker.sock")
+    made = quick_tower()
     try:
         yield made
     finally:
@@ -164,8 +164,8 @@ def test_a_socket_that_another_tower_has_is_told_of_and_nothing_is_started(idle:
 
 def test_another_socket_or_engine_than_that_of_the_running_tower_is_told_of(idle: Tower) -> None:
     idle.up()
-    idle.environ["DOCKER_HOST"] = "unix:///elsewhere/docker.sock"
-    assert "unix:///nonexistent/docker.sock" in idle.json("up")["difference"]
+    old, idle.environ["DOCKER_HOST"] = idle.environ["DOCKER_HOST"], "unix:///elsewhere/docker.sock"
+    assert old in idle.json("up")["difference"]
     mine = idle.socket_path
     idle.environ["TOWER_SOCKET"] = str(idle.root / "other.sock")
     refused = idle.cli("up")
@@ -193,7 +193,7 @@ def test_in_the_foreground_until_down(idle: Tower) -> None:
 
 
 def test_any_state_directory_will_do() -> None:
-    made = quick_tower(DOCKER_HOST="unix:///nonexistent/docker.sock")
+    made = quick_tower()
     try:
         made.state = made.root / "spa ce" / "100%d%(x)s" / "é'\"$x" / ("long" * 40)
         made.environ["TOWER_STATE_DIR"] = str(made.state)
