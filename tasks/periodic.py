@@ -1,8 +1,8 @@
 """Reconcile and sweep, and what submits them: every worker process runs the periodic task, the ledger de-duplicates."""
 
 import time
-
-from huey import crontab
+from collections.abc import Callable
+from datetime import datetime, timedelta
 
 from tasks.queue import huey, settings
 from tasks.steps import step
@@ -24,19 +24,20 @@ def sweep(work: Work) -> None:
     recovery.sweep(work)
 
 
-def _minutes(seconds: float) -> str:
-    """A crontab field for a pace in whole minutes, which is how often huey looks."""
-    return f"*/{max(1, round(seconds / 60))}"
+def every(seconds: float) -> Callable[[datetime], bool]:
+    """Whether a minute is one at this pace, for huey, which asks once a minute: so in whole minutes, at least one."""
+    minutes = max(1, round(seconds / 60))
+    return lambda now: (now - datetime.min) // timedelta(minutes=1) % minutes == 0
 
 
-@huey.periodic_task(crontab(minute=_minutes(settings.times.reconcile_every)), name="submit_reconciles")  # type: ignore[untyped-decorator]
+@huey.periodic_task(every(settings.times.reconcile_every), name="submit_reconciles")  # type: ignore[untyped-decorator]
 def submit_reconciles() -> None:
     """Refresh the registry, and look at every bench; at a start the server does, and tells what it found."""
     if time.monotonic() - _STARTED > 2 * settings.times.look_at_start:
         recovery.submit_reconciles(settings)
 
 
-@huey.periodic_task(crontab(minute=_minutes(settings.times.sweep_every)), name="submit_sweeps")  # type: ignore[untyped-decorator]
+@huey.periodic_task(every(settings.times.sweep_every), name="submit_sweeps")  # type: ignore[untyped-decorator]
 def submit_sweeps() -> None:
     """Sweep where a pane has been creating for too long."""
     recovery.submit_sweeps(settings)
