@@ -66,7 +66,7 @@ def _of(ids: Iterable[str], listing: Listing) -> dict[str, SeenPane]:
 def removed(row: Pane, *, killed: bool) -> None:
     """Move a pane to removed, its agent with it; inside `writing()`."""
     if panes.move(row.pane_id, states.REMOVED, actor=events.OPERATOR, log_attached=False):
-        models.update(Agent, {"managed_pane_id": row.pane_id}, active=False, log_attached=False)
+        models.update(Agent, {"managed_pane_id": row.pane_id}, active=False)
         forget_seen(row.pane_id)
         panes.record(row, events.PaneRemoved(tmux_kill_succeeded=killed), events.OPERATOR)
 

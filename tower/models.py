@@ -158,6 +158,7 @@ class Agent(_Table):
     active = BooleanField(default=True)
     log_attached = BooleanField(default=False)
     log_path = TextField(null=True)
+    """Of an adopted pane; a managed one's log stands in `Pane`."""
     registered_at = TextField()
 
 

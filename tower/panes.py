@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from tower import clock, events, models, states
-from tower.models import Layout, Pane
+from tower.models import Agent, Layout, Pane
 
 
 class _Present(NamedTuple):
@@ -30,13 +30,14 @@ class Fault:
 
 
 def create(layout: Layout, actor: str, **columns: Any) -> Pane:
-    """A new pane of the layout, creating, with its marker; becomes the one that counts for its slot."""
+    """A new pane of the layout, creating, with its marker; it takes its predecessor's place, also as an agent."""
     now = clock.now()
     slot = columns["slot"]
     if columns.get("predecessor_id"):
         Pane.update(newest=False).where(
             (Pane.layout_id == layout.layout_id) & (Pane.slot == slot) & (Pane.newest == True)  # noqa: E712 - SQL
         ).execute()
+        models.update(Agent, {"managed_pane_id": columns["predecessor_id"]}, active=False)
     pane = Pane(
         layout_id=layout.layout_id,
         container_id=layout.container_id,

@@ -406,10 +406,8 @@ def _complete(
 
 def _log_columns(row: Pane, target: LogTarget, problem: _LogProblem | None, listing: Listing) -> None:
     path = str(target.host_path or target.bench_path or "") or None
-    attached = problem is None
-    models.update(Pane, {"pane_id": row.pane_id}, log_path=path, log_attached=attached)
-    socket = {"tmux_socket": listing.socket_path}
-    models.update(Agent, {"managed_pane_id": row.pane_id}, log_path=path, log_attached=attached, **socket)
+    models.update(Pane, {"pane_id": row.pane_id}, log_path=path, log_attached=problem is None)
+    models.update(Agent, {"managed_pane_id": row.pane_id}, tmux_socket=listing.socket_path)
     if problem is None:
         panes.record(row, events.PaneLogAttached(log_path=path or ""))
     else:

@@ -278,6 +278,29 @@ def test_a_scan_of_containers_sees_what_was_killed_by_hand(shared_tower: Tower) 
     assert states == ["ready", "failed", "ready"]
 
 
+def test_the_agent_of_a_lost_pane_says_so_until_its_successor_is_there(shared_tower: Tower) -> None:
+    layout = team(shared_tower, f"g{uuid.uuid4().hex[:6]}")
+    lost = layout["panes"][1]
+    tmux(shared_tower, "kill-pane", "-t", lost["tmux_pane_id"])
+    shared_tower.call("app.scan.containers")
+    before = shared_tower.call("app.container.detail", container_id="local")["row"]["registered_agent_count"]
+    (row,) = [row for row in rows(shared_tower, "app.agent.list") if row["agent_id"] == lost["agent_id"]]
+    assert (row["state"], row["pane_active"], row["log_attached"]) == ("failed", False, False)
+    assert row["log_path"] == lost["log_path"]
+    shared_tower.call("managed.layout.recreate", layout_id=layout["layout_id"])
+    shared_tower.ready(layout["layout_id"])
+
+    def of_this_place(**filters: Any) -> list[Any]:
+        found = rows(shared_tower, "app.agent.list", filters=filters)
+        return [row["agent_id"] for row in found if row["label"] == lost["label"]]
+
+    (successor,) = of_this_place(registered=True)
+    assert successor != lost["agent_id"]
+    assert of_this_place(log_attached=True, registered=None) == [successor]
+    assert of_this_place(log_attached=False, registered=None) == [lost["agent_id"]]
+    assert shared_tower.call("app.container.detail", container_id="local")["row"]["registered_agent_count"] == before
+
+
 def test_a_scan_registers_nothing_and_shows_everything(shared_tower: Tower) -> None:
     layout = team(shared_tower, f"s{uuid.uuid4().hex[:6]}")
     agents = len(rows(shared_tower, "app.agent.list"))

@@ -129,6 +129,11 @@ def _priority() -> Any:
     return Case(Agent.role, [(role, number) for number, role in enumerate(_ROLES, 1)], len(_ROLES) + 1)
 
 
+def _log_attached() -> Any:
+    """Of the tower's own panes the pane knows."""
+    return fn.COALESCE(Pane.log_attached, Agent.log_attached)
+
+
 def _agents() -> Any:
     seen = (SeenPane.container_id == Agent.container_id) & (SeenPane.server == Agent.server)
     return (
@@ -139,6 +144,8 @@ def _agents() -> Any:
             Bench.state.alias("bench_state"),
             Pane.state.alias("pane_state"),
             Pane.exited_at,
+            _log_attached().alias("attached"),
+            fn.COALESCE(Pane.log_path, Agent.log_path).alias("log_file"),
             SeenPane.dead,
         )
         .join(Bench, on=(Bench.container_id == Agent.container_id))
@@ -161,7 +168,7 @@ def _agent_wire(row: dict[str, Any]) -> dict[str, Any]:
         "container_id": row["container_id"],
         "pane_id": row["tmux_pane_id"],
         "registered_at": row["registered_at"],
-        "log_attached": bool(row["log_attached"]),
+        "log_attached": bool(row["attached"]),
         "pane_active": alive and row["bench_state"] == _ACTIVE,
         "origin": row["origin"],
         "state": state,
@@ -170,7 +177,7 @@ def _agent_wire(row: dict[str, Any]) -> dict[str, Any]:
         "tmux_socket": row["tmux_socket"],
         "tmux_session_name": row["tmux_session_name"],
         "managed_pane_id": row["managed_pane_id"],
-        "log_path": row["log_path"],
+        "log_path": row["log_file"],
     }
 
 
@@ -197,7 +204,7 @@ AGENTS: Final = Table(
         "role": lambda role: Agent.role == role,
         "capability": lambda capability: Agent.capability == capability,
         "container_id": lambda container_id: Agent.container_id == container_id,
-        "log_attached": lambda attached: Agent.log_attached == attached,
+        "log_attached": lambda attached: _log_attached() == attached,
         "origin": lambda origin: Agent.origin == origin,
         "registered": lambda registered: Agent.active == registered,
     },
