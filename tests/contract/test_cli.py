@@ -387,6 +387,28 @@ def test_status_and_doctor(team: Tower) -> None:
     assert all(finding["level"] != "problem" for finding in team.json("doctor")["findings"])
 
 
+def interrupted(tower: Tower, said: str, *words: str) -> tuple[int, str]:
+    """Press Ctrl-C once a command has said that; its exit status, and what it then wrote to standard error."""
+    process = subprocess.Popen(
+        ["env", "--default-signal=INT", sys.executable, "-m", "tower", *words],
+        env=tower.environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert any(said in line for line in process.stdout), process.communicate()
+    process.send_signal(signal.SIGINT)
+    return process.wait(30), process.communicate()[1]
+
+
+def test_ctrl_c_ends_what_is_followed_without_a_word(team: Tower) -> None:
+    create(team, "one", "pressed")
+    team.cli("pane", "send", "pressed/pressed-o1", "good evening", check=True)
+    assert interrupted(team, "good evening", "pane", "logs", "pressed/pressed-o1", "-f") == (0, "")
+    assert interrupted(team, "managed_layout_created", "events", "--layout", "pressed", "-f", "-n", "200") == (0, "")
+
+
 def test_without_a_worker_a_create_says_that_it_is_queued() -> None:
     made = quick_tower()
     try:
@@ -397,12 +419,18 @@ def test_without_a_worker_a_create_says_that_it_is_queued() -> None:
         done = made.cli("layout", "create", "-t", "1m+2s", "-s", "alone", "--timeout", "3")
         assert done.returncode == 5
         assert "queued: no worker is running (tower up)" in done.stdout
+        create = ("layout", "create", "-t", "1m+2s", "-s", "left", "--label-prefix", "b-")
+        status, told = interrupted(made, "queued", *create)
+        rows = made.json("layout", "list")["items"]
+        left = next(row["layout_id"] for row in rows if row["tmux_session_name"] == "left")
+        assert (status, left[:8] in told) == (1, True), told
         assert made.cli("doctor").returncode == 1
         told = made.cli("container", "scan").stderr
         assert told.startswith("warning: ")
         assert "No worker is running" in told
         made.up()
-        assert made.cli("layout", "wait", "alone", "--until", "ready").returncode == 0
+        for session in ("alone", "left"):
+            assert made.cli("layout", "wait", session, "--until", "ready").returncode == 0
     finally:
         made.close()
 

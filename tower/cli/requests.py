@@ -60,7 +60,10 @@ def followed(
     seconds: float,
     only: Iterable[str] = (),
 ) -> tuple[Row, int]:
-    """Follow a layout, or only some panes of it, until it is done; its row and 0, or 5 when the time was up first."""
+    """Follow a layout, or only some panes of it, until it is done; its row and 0, or 5 when the time was up first.
+
+    Raises click.Abort, with the layout's id, on Ctrl-C.
+    """
     wanted = set(only)
     try:
         row = follow.follow(
@@ -74,6 +77,10 @@ def followed(
         if not console.as_json:
             click.echo(f"timed out after {seconds:g} s; what was accepted goes on", err=True)
         return late.seen, output.TIMED_OUT
+    except KeyboardInterrupt:
+        click.echo(err=True)
+        again = f"`tower layout wait {output.short(layout_id)}` looks again"
+        raise click.Abort(f"Aborted; what was accepted goes on, and {again}.") from None
     return row, output.DONE
 
 
