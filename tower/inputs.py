@@ -34,8 +34,9 @@ DELIVERED: Final = "delivered"
 FAILED: Final = "failed"
 UNKNOWN: Final = "unknown"
 
-_LOCKS: Final = 64
-"""Agents share this many lock files, so that there are not as many files as there ever were agents."""
+_LOCKS: Final = 4096
+"""Agents share this many lock files, so that there are not as many files as there ever were agents; two agents of
+which one hangs seldom share one."""
 
 _STATE_OF: Final = {Outcome.DELIVERED: DELIVERED, Outcome.UNKNOWN: UNKNOWN}
 
