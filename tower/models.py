@@ -64,6 +64,7 @@ class Identity(_Table):
 class Bench(_Table):
     """A container, or the host; `epoch` grows each time that it comes back, or the server starts.
 
+    `epoch_pane` is the number of the newest pane when it did: what is newer has not been through it.
     `scan_problem` is why its panes could not be looked at the last time; null where they could.
     """
 
@@ -75,6 +76,7 @@ class Bench(_Table):
     image = TextField(null=True)
     started_at = TextField(null=True)
     epoch = IntegerField(default=0)
+    epoch_pane = IntegerField(default=0)
     first_seen_at = TextField()
     last_scanned_at = TextField()
     scan_problem = TextField(null=True)

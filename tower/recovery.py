@@ -234,16 +234,19 @@ def _announce(look: Look, named: set[str]) -> None:
     for layout in due:
         rows = [row for row in look.rows if row.layout_id == layout.layout_id and row.newest]
         if rows and not any(row.pane_id in named for row in rows):
-            _announce_layout(look, layout, rows)
+            _announce_layout(look, layout, rows, bench.epoch_pane)
             Layout.update(recovery_epoch=bench.epoch).where(Layout.layout_id == layout.layout_id).execute()
 
 
-def _announce_layout(look: Look, layout: Layout, rows: list[Pane]) -> None:
+def _announce_layout(look: Look, layout: Layout, rows: list[Pane], epoch_pane: int) -> None:
+    """`rows` are the newest panes; one made since is neither found nor lost, and stands for its predecessor."""
     about = {"actor": events.DAEMON, "container_id": look.container_id, "layout_id": layout.layout_id}
+    replaced = [row.predecessor_id for row in rows if row.number > epoch_pane and row.predecessor_id]
+    rows = [row for row in rows if row.number <= epoch_pane]
     lived = [row for row in rows if row.state in _LIVING]
     found = [str(row.pane_id) for row in lived if row.pane_id in look.seen]
     lost = [str(row.pane_id) for row in lived if row.pane_id not in look.seen]
-    lost += _lost_before(layout, rows)
+    lost += _lost_before(layout, [*rows, *Pane.select().where(Pane.pane_id.in_(replaced))])
     if found:
         events.record(events.LayoutRecoveryReattached(reattached_pane_ids=found), **about)
     if lost:

@@ -139,7 +139,11 @@ def note_scan(container_id: str, problem: str | None) -> None:
 def begin_epoch() -> None:
     """Count a start of the server as a return of every active bench."""
     with models.writing():
-        Row.update(epoch=Row.epoch + 1).where(Row.state == ACTIVE).execute()
+        Row.update(epoch=Row.epoch + 1, epoch_pane=_newest_pane()).where(Row.state == ACTIVE).execute()
+
+
+def _newest_pane() -> int:
+    return int(models.Pane.select(fn.MAX(models.Pane.number)).scalar() or 0)
 
 
 def docker_ids() -> frozenset[str]:
@@ -264,6 +268,7 @@ def _write(seen: _Seen, found: Refreshed) -> None:
         image=seen.image,
         started_at=seen.started_at or row.started_at,
         epoch=row.epoch + int(restarted),
+        epoch_pane=_newest_pane() if restarted else row.epoch_pane,
         last_scanned_at=now,
     ).where(Row.container_id == seen.container_id).execute()
 
