@@ -29,6 +29,9 @@ T = TypeVar("T")
 PATIENCE = 60.0
 """Seconds that a test waits for what should take a moment; long, so that a busy machine fails no test."""
 
+COVERAGE = ("COVERAGE", "COV_CORE")
+"""How the variables begin by which a process measures its coverage."""
+
 
 class Refused(Exception):
     """The tower answered with an error."""
@@ -65,7 +68,7 @@ class Tower:
         self.environ = self._environ(docker_host) | dict(environ or {})
 
     def _environ(self, docker_host: str | None) -> dict[str, str]:
-        kept = {key: value for key, value in os.environ.items() if key.startswith(("COVERAGE", "COV_CORE"))}
+        kept = {key: value for key, value in os.environ.items() if key.startswith(COVERAGE)}
         return kept | {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HOME": str(self.home),

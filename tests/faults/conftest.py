@@ -1,12 +1,22 @@
 """Towers that are soon done, for whatever then happens to them."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from tests.faults.middle import SHORT_STAGES
 from tests.faults.points import Points
-from tests.harness import Container, Place, Tower
+from tests.harness import COVERAGE, Container, Place, Tower
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _unmeasured() -> Iterator[None]:
+    """What is killed leaves no coverage behind: it runs without, a fifth faster."""
+    with pytest.MonkeyPatch.context() as patch:
+        for key in [key for key in os.environ if key.startswith(COVERAGE)]:
+            patch.delenv(key)
+        yield
 
 
 @pytest.fixture
