@@ -8,7 +8,7 @@ import pytest
 
 from tests.harness import Container, Place, Tower
 from tests.spots import Spot, quick_tower
-from tests.yard import Yard, tests_host
+from tests.yard import Yard, host_for_tests
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -19,7 +19,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def engine_host() -> str:
     """The private engine; its absence is a failure in CI and a skip on a person's machine."""
-    host = tests_host()
+    host = host_for_tests()
     if host is None:
         if os.environ.get("CI"):
             pytest.fail("no container engine: TOWER_TEST_DOCKER_HOST is not set")
@@ -90,7 +90,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
 @pytest.fixture(scope="module")
 def quick() -> Iterator[Tower]:
     """A running tower with a short settle time, which the tests of a module share."""
-    made = quick_tower(tests_host())
+    made = quick_tower(host_for_tests())
     try:
         yield made.up()
     finally:

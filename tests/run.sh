@@ -12,4 +12,4 @@ mypy
 rm -f .coverage .coverage.*
 reruns=()
 [ -z "${CI:-}" ] || reruns=(--reruns 2)
-python -m pytest -n "${TOWER_TEST_PROCESSES:-3}" --dist worksteal --durations 25 -rfEsR --cov --cov-report=term "${reruns[@]}" "$@"
+python -m pytest -n "${TOWER_TEST_PROCESSES:-4}" --dist worksteal --durations 25 -rfEsR --cov --cov-report=term "${reruns[@]}" "$@"

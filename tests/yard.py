@@ -132,7 +132,7 @@ def python_mounts(*folders: Path) -> dict[Path | str, str]:
     return {part: f"{part}:ro" for part in (*parts, Path(sys.prefix), *folders)}
 
 
-def tests_host() -> str | None:
+def host_for_tests() -> str | None:
     """The engine that the tests may use, from TOWER_TEST_DOCKER_HOST."""
     return os.environ.get("TOWER_TEST_DOCKER_HOST") or None
 

@@ -9,6 +9,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import BinaryIO, Final, NamedTuple
@@ -138,9 +139,7 @@ class PaneLog:
         """
         path = self._numbered(number)
         try:
-            if not number and not path.exists():
-                time.sleep(PAUSE)  # between the rename of the full file and the making of the next
-            return path.open("rb")
+            return path.open("rb") if number else _written(path)
         except FileNotFoundError:
             if number:
                 return None
@@ -239,6 +238,15 @@ def _parts(told: bytes, place: _Place) -> tuple[bytes, _Place]:
 def _blocks(file: BinaryIO) -> Iterator[bytes]:
     while block := file.read(_BLOCK):
         yield block
+
+
+def _written(path: Path) -> BinaryIO:
+    """The file that is written, which is missing from the rename of a full one until the next is made."""
+    for _ in range(10):
+        with suppress(FileNotFoundError):
+            return path.open("rb")
+        time.sleep(PAUSE / 10)
+    return path.open("rb")
 
 
 def _same(one: BinaryIO, other: BinaryIO) -> bool:

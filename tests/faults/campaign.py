@@ -28,7 +28,7 @@ from tests.faults.orders import BRIEF, ONE, Clerk, Order, give
 from tests.faults.points import Points
 from tests.faults.promises import broken
 from tests.harness import Container, Place, Tower, eventually
-from tests.yard import Yard, tests_host
+from tests.yard import Yard, host_for_tests
 
 
 def _around(*names: str) -> tuple[str, ...]:
@@ -363,8 +363,8 @@ def run(bench: str, kills: int, seed: int, benches: int = 2, *, keep: bool = Fal
 
     Raises what goes wrong in making one.
     """
-    tower = Tower(docker_host=tests_host() if bench == "docker" else None, environ=PACE)
-    campaign, yard = None, Yard(tests_host() or "") if bench == "docker" else None
+    tower = Tower(docker_host=host_for_tests() if bench == "docker" else None, environ=PACE)
+    campaign, yard = None, Yard(host_for_tests() or "") if bench == "docker" else None
     try:
         places: list[Place] = [Place(tower)]
         if yard:

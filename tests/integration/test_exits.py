@@ -7,7 +7,7 @@ import pytest
 
 from tests.harness import Container, Place, Tower, eventually, pane
 from tests.spots import Spot, quick_tower
-from tests.yard import Yard, tests_host
+from tests.yard import Yard, host_for_tests
 
 LAYOUTS_OF_16 = 7
 SPOKEN = "last words"
@@ -26,7 +26,7 @@ ENDINGS = {
 @pytest.fixture(scope="module", params=["local", pytest.param("docker", marks=pytest.mark.docker)])
 def patient(request: pytest.FixtureRequest) -> Iterator[Spot]:
     """A bench with so long a settle time that a busy machine starts every command within it."""
-    tower = quick_tower(tests_host(), TOWER_TIMES_SETTLE="3")
+    tower = quick_tower(host_for_tests(), TOWER_TIMES_SETTLE="3")
     yard = Yard(request.getfixturevalue("engine_host")) if request.param == "docker" else None
     try:
         tower.up()

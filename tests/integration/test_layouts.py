@@ -9,7 +9,7 @@ import pytest
 from tests.fields import LAYOUT_FIELDS, PANE_FIELDS
 from tests.harness import Container, Place, eventually, pane
 from tests.spots import IDLE, Spot, quick_tower
-from tests.yard import Yard, tests_host
+from tests.yard import Yard, host_for_tests
 
 GEOMETRY = "#{pane_index}\t#{@tower_pane}\t#{pane_left}\t#{pane_top}\t#{pane_width}\t#{pane_height}\t#{pane_title}"
 
@@ -196,7 +196,7 @@ def test_overrides_name_panes_by_role_and_label_without_the_prefix(spot: Spot) -
 @pytest.fixture(params=["local", pytest.param("docker", marks=pytest.mark.docker)])
 def stubborn(request: pytest.FixtureRequest) -> Iterator[Spot]:
     """A bench whose operator has a tmux.conf, and on the host a tmux server that runs already."""
-    tower = quick_tower(tests_host())
+    tower = quick_tower(host_for_tests())
     yard = Yard(request.getfixturevalue("engine_host")) if request.param == "docker" else None
     try:
         place = Container(tower, yard) if yard else Place(tower)

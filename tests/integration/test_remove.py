@@ -8,7 +8,7 @@ import pytest
 
 from tests.harness import Container, Place, Refused, Tower, eventually
 from tests.spots import Spot, grows, quick_tower
-from tests.yard import Yard, tests_host
+from tests.yard import Yard, host_for_tests
 
 
 def _facts(row: Any) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def test_removing_any_pane_leaves_its_siblings_as_they_were(spot: Spot, victim: 
 @pytest.fixture(params=["local", pytest.param("docker", marks=pytest.mark.docker)])
 def own(request: pytest.FixtureRequest) -> Iterator[Spot]:
     """A spot whose tower and bench are the test's own, to be ended and started again."""
-    tower = quick_tower(tests_host())
+    tower = quick_tower(host_for_tests())
     try:
         place: Place = Place(tower)
         if request.param == "docker":

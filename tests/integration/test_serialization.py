@@ -13,7 +13,7 @@ import pytest
 
 from tests.harness import Container, Place, Refused, Tower, eventually, pane
 from tests.spots import Spot, at_once, quick_tower
-from tests.yard import Yard, tests_host
+from tests.yard import Yard, host_for_tests
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def instant() -> Iterator[Spot]:
 @pytest.fixture(scope="module")
 def slow() -> Iterator[Tower]:
     """A tower whose spawns take some seconds."""
-    tower = quick_tower(tests_host(), TOWER_TIMES_SETTLE="4")
+    tower = quick_tower(host_for_tests(), TOWER_TIMES_SETTLE="4")
     try:
         yield tower.up()
     finally:
