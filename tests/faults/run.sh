@@ -12,7 +12,7 @@ cd -- "$ROOT"
 prepare_tests
 
 if [ "${1:-}" = matrix ]; then
-  TOWER_TEST_LONG=1 python -m pytest -n "${TOWER_TEST_PROCESSES:-3}" tests/faults/test_outages.py tests/faults/test_returns.py
+  TOWER_TEST_LONG=1 python -m pytest -n "${TOWER_TEST_PROCESSES:-4}" tests/faults/test_outages.py tests/faults/test_returns.py
   exit
 fi
 
