@@ -22,8 +22,7 @@ from tower.client import Client, Refused, ServerUnreachable
 from tower.config import Settings
 from tower.errors import TowerError
 from tower.jobs import UNFINISHED
-from tower.reach import tmux_in
-from tower.tmux import why_unreachable
+from tower.reach import tmux_in, why_incomplete
 
 OK: Final = "ok"
 WARNING: Final = "warning"
@@ -249,13 +248,13 @@ def _look(settings: Settings, row: models.Bench, instance: str, ids: set[str]) -
         try:
             deadline = time.monotonic() + PATIENCE
             listing = tmux.listing(deadline)
-            hidden = tmux.unreachable(listing.server, deadline)
+            hidden = why_incomplete(tmux, listing, deadline)
             problem = bench.log_target("doctor").problem
         except (TowerError, OSError) as error:
             text = error.message if isinstance(error, TowerError) else str(error)
             return Finding(check, PROBLEM, text, "until then its panes cannot be made, removed or watched")
         if hidden:
-            return Finding(check, PROBLEM, why_unreachable(hidden), "end the other server, or put the setting back")
+            return Finding(check, PROBLEM, hidden, "end the other server, or put the setting back")
         strays = [pane for pane in listing.panes if pane.instance == instance and pane.pane_id not in ids]
         return _of_bench(check, len(listing.panes), problem, [pane.tmux_pane_id for pane in strays])
 

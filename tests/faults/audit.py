@@ -58,7 +58,14 @@ def _agents(tower: Tower) -> list[str]:
         " LEFT JOIN agent a ON a.managed_pane_id = p.pane_id AND a.active"
         " WHERE p.state = 'ready' GROUP BY p.pane_id HAVING agents != 1"
     )
-    return [f"ready pane {row['pane_id']} has {row['agents']} agents" for row in tower.rows(query)]
+    past = (
+        "SELECT a.agent_id FROM agent a JOIN pane p ON p.pane_id = a.managed_pane_id"
+        " WHERE a.active AND (p.state = 'removed' OR NOT p.newest)"
+    )
+    return [
+        *(f"ready pane {row['pane_id']} has {row['agents']} agents" for row in tower.rows(query)),
+        *(f"agent {row['agent_id']} counts, and its pane is removed or replaced" for row in tower.rows(past)),
+    ]
 
 
 def _unique(tower: Tower) -> list[str]:

@@ -241,8 +241,16 @@ sys.stdin.read()
 """
 
 
+def test_a_worker_that_is_hung_up_finishes_and_another_one_is_started(quick_tower: Tower) -> None:
+    victim = quick_tower.processes("work")[0]
+    victim.send_signal(signal.SIGHUP)
+    eventually(lambda: not victim.is_running(), what="it has ended, and not begun anew in its place")
+    eventually(lambda: len(quick_tower.processes("work")) == 2, what="supervisord has started another")
+    quick_tower.ready(quick_tower.create("local"))
+
+
 def test_a_worker_that_stands_still_as_its_supervisor_dies_ends_too(quick_tower: Tower) -> None:
-    """The kernel wakes it with SIGHUP, of which huey would start it anew, with no supervisor ever after."""
+    """The kernel wakes it with SIGHUP; whatever it does then, it is nobody's child and may not stay."""
     points = Points(quick_tower)
     points.arm("engine.spawn.before", "STOP")
     layout_id = quick_tower.create("local")

@@ -65,6 +65,17 @@ def test_the_tasks_of_a_lane_are_begun_in_order() -> None:
     assert begun == list(range(500))
 
 
+def test_the_oldest_is_begun_first_whatever_its_lane(gate: threading.Event) -> None:
+    pool, begun, ended = Pool(size=1, spare=0), list[int](), threading.Event()
+    pool.submit(gate.wait, "first")
+    for number in range(99):
+        pool.submit(partial(begun.append, number), f"lane {number % 3}")
+    pool.submit(ended.set, "last")
+    gate.set()
+    assert ended.wait(PATIENCE)
+    assert begun == list(range(99))
+
+
 @pytest.mark.parametrize("lanes", [1, 3, 40])
 def test_nothing_is_lost_and_no_lane_has_more_than_its_share(lanes: int) -> None:
     pool, lock, ended = Pool(), threading.Lock(), threading.Semaphore(0)
