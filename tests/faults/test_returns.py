@@ -129,6 +129,12 @@ def test_what_a_container_lost_is_told_once_after_its_return(returning: tuple[To
             tower.cli("container", "scan", check=True)
     query = "SELECT event_type FROM event WHERE layout_id = ? AND event_type LIKE '%recovery%'"
     assert [row[0] for row in tower.rows(query, layout_id)] == ["managed_layout_recovery_failed"]
+    place.act("stop")
+    tower.cli("container", "scan", check=True)
+    place.act("start")
+    tower.call("managed.layout.recreate", layout_id=layout_id)
+    assert bench_state(tower, place) == "active", "a recreate tells of the return as a create does"
+    tower.ready(layout_id)
 
 
 @pytest.mark.timeout(300)
